@@ -1,0 +1,44 @@
+"""SrSENet for BasicSR: the plugin that its entry points, registries and option files know once it is installed.
+
+Importing BasicSR brings the plugin along (see :mod:`srsenet_plugin.autoload`); importing this package does the same work
+explicitly and adds SrSENet and its loss to mmengine's ``MODELS``.
+"""
+
+import sys
+from functools import cache
+
+from mmengine.registry import MODELS
+
+from srsenet_plugin import autoload
+from srsenet_plugin.archs.srsenet_arch import SELayer, SrSEBlock, SrSENet
+from srsenet_plugin.losses.charbonnier_loss import CharbonnierPenaltyLoss
+from srsenet_plugin.version import __version__
+
+__all__ = ['CharbonnierPenaltyLoss', 'SELayer', 'SrSEBlock', 'SrSENet', '__version__', 'register']
+
+
+def register() -> None:
+    """Makes BasicSR know the plugin: mends what is broken in it and fills its registries. Calling it again does nothing."""
+    import basicsr  # noqa: F401  (its import hook calls back, so that the plugin comes first)
+
+    _register_once()
+
+
+@cache
+def _register_once() -> None:
+    from srsenet_plugin import compat, option_checks
+
+    compat.apply()
+    option_checks.apply()
+
+    from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+
+    ARCH_REGISTRY.register(SrSENet)
+    LOSS_REGISTRY.register(CharbonnierPenaltyLoss)
+
+
+for _module in (SrSENet, CharbonnierPenaltyLoss):
+    MODELS.register_module(module=_module)
+autoload.install()
+if 'basicsr' in sys.modules:
+    register()

@@ -1,0 +1,159 @@
+"""SrSENet: single-image super-resolution with squeeze-and-excitation blocks.
+
+Paper: Mei et al., "An Effective Single-Image Super-Resolution Model Using Squeeze-and-Excitation Networks", ICPR 2018,
+https://arxiv.org/abs/1810.01831. Sections, figures and tables below are the paper's.
+
+The network is the one that the text and Fig. 2 and 3 describe. The authors' code, https://github.com/MKFMiku/SrSENet,
+differs from them: no activation after the first convolution nor after the second one of a block, no biases, 16 hidden
+units in the SE layer, and one block that is applied eight times.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SELayer(nn.Module):
+    """Squeeze-and-excitation: scales each channel by a gate computed from the means of all channels (III.B, Fig. 3).
+
+    Args:
+        num_feat (int): Channels. Default: 64.
+        reduction (int): The bottleneck has ``num_feat // reduction`` hidden units. Default: 16.
+        negative_slope (float): Slope of the LeakyReLU between the two layers. Default: 0.2.
+    """
+
+    def __init__(self, num_feat: int = 64, reduction: int = 16, negative_slope: float = 0.2) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(num_feat, num_feat // reduction)
+        self.act = nn.LeakyReLU(negative_slope, inplace=True)
+        self.fc2 = nn.Linear(num_feat // reduction, num_feat)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, num_feat, H, W) to the same shape."""
+        gate = torch.sigmoid(self.fc2(self.act(self.fc1(x.mean((2, 3))))))
+        return x * gate[:, :, None, None]
+
+
+class SrSEBlock(nn.Module):
+    """Residual block: two 3x3 convolutions, each with LeakyReLU, then channel gates, then the block's input (Fig. 2).
+
+    Args:
+        num_feat (int): Channels. Default: 64.
+        reduction (int): See :class:`SELayer`. Default: 16.
+        negative_slope (float): Slope of the LeakyReLUs. Default: 0.2.
+    """
+
+    def __init__(self, num_feat: int = 64, reduction: int = 16, negative_slope: float = 0.2) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.act = nn.LeakyReLU(negative_slope, inplace=True)
+        self.se = SELayer(num_feat, reduction, negative_slope)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, num_feat, H, W) to the same shape."""
+        out = self.act(self.conv1(x))
+        out = self.act(self.conv2(out))
+        return x + self.se(out)
+
+
+class SrSENet(nn.Module):
+    """SrSENet (III.A, Fig. 2): a learnt residual image on top of an image enlarged by one transposed convolution.
+
+    Residual branch: a convolution, ``num_block`` SrSEBlocks, a transposed convolution and a convolution. Image branch: a
+    transposed convolution of the LR image itself. With the defaults these are the 20 layers of Table I, and 858,977
+    parameters at x4.
+
+    The transposed convolutions have kernel, stride and padding [4, 2, 1], [8, 4, 2] and [16, 8, 4] at x2, x4 and x8, and
+    an odd kernel at odd scales (IV.B). The image branch starts as bilinear interpolation and the residual at zero, so an
+    untrained network is bilinear upsampling.
+
+    Args:
+        num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
+        num_out_ch (int): Channels of the SR image; equal to ``num_in_ch``. Default: 1.
+        num_feat (int): Channels of the features. Default: 64.
+        num_block (int): SrSEBlocks. Default: 8.
+        upscale (int): Scale, 2 or more. Default: 4.
+        reduction (int): Reduction ratio of the SE layers; divides ``num_feat``. Default: 16.
+        negative_slope (float): Slope of all LeakyReLUs. Default: 0.2.
+
+    Raises:
+        ValueError: An argument is outside what is stated above.
+    """
+
+    def __init__(
+        self,
+        num_in_ch: int = 1,
+        num_out_ch: int = 1,
+        num_feat: int = 64,
+        num_block: int = 8,
+        upscale: int = 4,
+        reduction: int = 16,
+        negative_slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        _require_int('num_in_ch', num_in_ch, 1)
+        _require_int('num_feat', num_feat, 1)
+        _require_int('num_block', num_block, 1)
+        _require_int('upscale', upscale, 2)
+        _require_int('reduction', reduction, 1)
+        if num_out_ch != num_in_ch:
+            raise ValueError(
+                f'SrSENet: num_out_ch must equal num_in_ch, because the output is the enlarged input plus a residual; '
+                f'got num_in_ch={num_in_ch!r}, num_out_ch={num_out_ch!r}'
+            )
+        if num_feat % reduction:
+            raise ValueError(f'SrSENet: reduction must divide num_feat={num_feat}; got {reduction}')
+        if not isinstance(negative_slope, (int, float)) or not 0 < negative_slope < 1:
+            raise ValueError(f'SrSENet: negative_slope must be a number between 0 and 1; got {negative_slope!r}')
+
+        self.upscale = upscale
+        kernel_size = 2 * upscale - upscale % 2
+        padding = (kernel_size - upscale) // 2
+        self.act = nn.LeakyReLU(negative_slope, inplace=True)
+        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.body = nn.Sequential(*(SrSEBlock(num_feat, reduction, negative_slope) for _ in range(num_block)))
+        self.upconv = nn.ConvTranspose2d(num_feat, num_feat, kernel_size, upscale, padding)
+        self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        # No bias: conv_last has one already.
+        self.upconv_image = nn.ConvTranspose2d(num_in_ch, num_out_ch, kernel_size, upscale, padding, bias=False)
+        self._init_weights(negative_slope)
+
+    def _init_weights(self, negative_slope: float) -> None:
+        for module in self.body.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, negative_slope)
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.conv_last.weight)
+        nn.init.zeros_(self.conv_last.bias)
+        kernel = _bilinear_kernel(self.upconv_image.kernel_size[0], self.upscale)
+        with torch.no_grad():
+            self.upconv_image.weight.zero_()
+            for channel in range(self.upconv_image.in_channels):
+                self.upconv_image.weight[channel, channel] = kernel
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upscales LR images.
+
+        Args:
+            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1]. Y means the luma of MATLAB's rgb2ycbcr, 16/255 to 235/255.
+
+        Returns:
+            Tensor: Shape (N, num_out_ch, upscale * H, upscale * W), range about [0, 1], not clipped.
+        """
+        feat = self.body(self.act(self.conv_first(x)))
+        residual = self.conv_last(self.act(self.upconv(feat)))
+        return self.upconv_image(x) + residual
+
+
+def _require_int(name: str, value: int, minimum: int) -> None:
+    if not isinstance(value, int) or value < minimum:
+        raise ValueError(f'SrSENet: {name} must be an integer of at least {minimum}; got {value!r}')
+
+
+def _bilinear_kernel(kernel_size: int, upscale: int) -> Tensor:
+    """The (kernel_size, kernel_size) weights with which a transposed convolution interpolates bilinearly."""
+    centre = (kernel_size - 1) / 2
+    weights = 1 - (torch.arange(kernel_size) - centre).abs() / upscale
+    return torch.outer(weights, weights)

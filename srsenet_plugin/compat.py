@@ -1,0 +1,147 @@
+"""What BasicSR 1.4.2 needs to run on today's torch and without CUDA: one function per defect of the toolbox.
+
+Each function looks whether the defect is present here, mends it if so, and returns a sentence that says what it found.
+BasicSR's files stay as they are. ``srsenet doctor`` prints the sentences.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Report(NamedTuple):
+    """What a shim did: ``active`` says whether it changed BasicSR here, ``reason`` why or why not."""
+
+    shim: str
+    active: bool
+    reason: str
+
+
+@functools.cache
+def apply() -> tuple[Report, ...]:
+    """Mends what is broken in the BasicSR at hand. Calling it again only returns the first call's reports.
+
+    It imports modules of BasicSR, so BasicSR must be imported already, or be on its way through the import hook.
+    """
+    shims = (functional_tensor, safe_option_files, resume_without_cuda, distributed_without_cuda)
+    return tuple(Report(shim.__name__, *shim()) for shim in shims)
+
+
+def functional_tensor() -> tuple[bool, str]:
+    """``import basicsr`` fails where torchvision (0.17 on) has no ``transforms.functional_tensor`` (BasicSR issue 663)."""
+    name = 'torchvision.transforms.functional_tensor'
+    if importlib.util.find_spec(name) is not None:
+        return False, f'{name} exists'
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module = types.ModuleType(name, 'What BasicSR imports from a module that torchvision has removed.')
+    module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
+    # find_spec reads it, and without it would raise a ValueError the next time somebody asks.
+    module.__spec__ = importlib.util.spec_from_loader(name, loader=None)
+    sys.modules[name] = module
+    return True, f'torchvision has no {name}, which basicsr imports'
+
+
+def safe_option_files() -> tuple[bool, str]:
+    """Option files are read with a YAML loader that lets them run code."""
+    from basicsr.utils import options
+
+    stock_loader, dumper = options.ordered_yaml()
+    # FullConstructor is what the full and the unsafe loaders have in common and the safe ones lack.
+    if not issubclass(stock_loader, yaml.constructor.FullConstructor):
+        return False, f'option files are read with {stock_loader.__name__}, which is safe'
+
+    class OrderedSafeLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
+        """Reads plain YAML only, and mappings as OrderedDict."""
+
+    def construct_ordered_dict(loader: yaml.SafeLoader, node: yaml.MappingNode) -> OrderedDict[Any, Any]:
+        loader.flatten_mapping(node)  # merge keys (<<), which stock BasicSR leaves in place
+        return OrderedDict(loader.construct_pairs(node))
+
+    OrderedSafeLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct_ordered_dict)
+    options.ordered_yaml = lambda: (OrderedSafeLoader, dumper)
+    return True, f'option files were read with the {stock_loader.__module__} loader that runs code in them'
+
+
+def resume_without_cuda() -> tuple[bool, str]:
+    """``--auto_resume`` and ``resume_state`` ask for the current CUDA device."""
+    if torch.cuda.is_available():
+        return False, 'CUDA is available'
+    from basicsr.utils import options
+
+    parse_options = options.parse_options
+
+    @functools.wraps(parse_options)
+    def parse_options_and_mend_caller(*args: Any, **kwargs: Any) -> Any:
+        # load_resume_state lives in train.py, which is __main__ when run as a script and a module of its own in other
+        # projects: nothing reaches it but a look at who calls.
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None and 'load_resume_state' not in frame.f_globals:
+            frame = frame.f_back
+        if frame is not None:
+            stock = frame.f_globals['load_resume_state']
+            if isinstance(stock, types.FunctionType) and 'current_device' in stock.__code__.co_names:
+                frame.f_globals['load_resume_state'] = _with_globals(stock, torch=_TorchWithoutCuda())
+        return parse_options(*args, **kwargs)
+
+    options.parse_options = parse_options_and_mend_caller
+    return True, 'no CUDA device, and train.py loads training states onto one'
+
+
+def distributed_without_cuda() -> tuple[bool, str]:
+    """``--launcher pytorch`` and ``slurm`` divide by the number of CUDA devices and hand one to DDP."""
+    if torch.cuda.is_available():
+        return False, 'CUDA is available'
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import dist_util
+
+    def init_gloo(backend: str, **kwargs: Any) -> None:
+        torch.distributed.init_process_group(backend='gloo', **kwargs)
+
+    def ddp_on_cpu(module: torch.nn.Module, device_ids: list[int], **kwargs: Any) -> DistributedDataParallel:
+        return DistributedDataParallel(module, **kwargs)
+
+    gloo = types.SimpleNamespace(init_process_group=init_gloo)
+    for name in ('_init_dist_pytorch', '_init_dist_slurm'):
+        stock = getattr(dist_util, name)
+        setattr(dist_util, name, _with_globals(stock, torch=_TorchWithoutCuda(), dist=gloo))
+    BaseModel.model_to_device = _with_globals(
+        BaseModel.model_to_device, torch=_TorchWithoutCuda(), DistributedDataParallel=ddp_on_cpu
+    )
+    return True, 'no CUDA device: gloo instead of nccl, DDP on the CPU'
+
+
+class _TorchWithoutCuda:
+    """What BasicSR's functions see as ``torch`` where it asks for CUDA: one device, which is the CPU."""
+
+    class cuda:  # noqa: N801  (the name that BasicSR uses)
+        device_count = staticmethod(lambda: 1)
+        set_device = staticmethod(lambda device: None)
+        current_device = staticmethod(lambda: 0)
+
+    @staticmethod
+    def load(path: str, map_location: Any) -> Any:
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _with_globals(function: Any, **names: Any) -> Callable[..., Any]:
+    """The same function, for which some of its module's global names mean something else."""
+    copy = types.FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return functools.update_wrapper(copy, function)

@@ -1,0 +1,51 @@
+"""``srsenet doctor``: what is installed, whether BasicSR will find the plugin, and what is mended in it here."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ('srsenet_plugin', 'basicsr', 'torch', 'torchvision', 'mmengine', 'numpy', 'opencv-python', 'lmdb', 'pyyaml')
+
+
+def print_report() -> None:
+    """Prints the versions, the state of the import hook and a line for each shim of :mod:`srsenet_plugin.compat`."""
+    import torch
+
+    from srsenet_plugin import compat, register
+
+    register()
+    console = Console()
+
+    versions = Table('package', 'version', title='Versions')
+    versions.add_row('python', platform.python_version())
+    for package in PACKAGES:
+        try:
+            versions.add_row(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            versions.add_row(package, 'not installed by pip')
+    versions.add_row('CUDA', f'{torch.cuda.device_count()} devices' if torch.cuda.is_available() else 'not available')
+    console.print(versions)
+
+    console.print(f'Autoload: {_autoload_state()}\n')
+
+    shims = Table('shim', 'state', 'why', title='Mended in BasicSR')
+    for report in compat.apply():
+        shims.add_row(report.shim, 'active' if report.active else 'not needed', report.reason)
+    console.print(shims)
+
+
+def _autoload_state() -> str:
+    if os.environ.get('SRSENET_PLUGIN_AUTOLOAD') == '0':
+        return 'switched off by SRSENET_PLUGIN_AUTOLOAD=0; BasicSR knows the plugin after `import srsenet_plugin`'
+    try:
+        files = metadata.files('srsenet_plugin') or []
+    except metadata.PackageNotFoundError:
+        files = []
+    if any(file.name == 'srsenet_plugin.pth' and not file.parent.name for file in files):
+        return 'on; whatever imports basicsr gets the plugin'
+    return 'srsenet_plugin.pth is not in site-packages; install the plugin with `pip install .`'

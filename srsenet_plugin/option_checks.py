@@ -1,0 +1,67 @@
+"""Mistakes in option files, told in a sentence before anything is created, instead of by a traceback later."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import yaml
+
+
+class OptionError(SystemExit):
+    """Ends the command as argparse does for a wrong argument: the message on stderr, no traceback, exit status 1."""
+
+
+@functools.cache
+def apply() -> None:
+    """Makes BasicSR's ``parse_options`` check what it has read. Calling it again does nothing."""
+    from basicsr.utils import options
+
+    parse_options = options.parse_options
+
+    @functools.wraps(parse_options)
+    def parse_and_check_options(*args: Any, **kwargs: Any) -> Any:
+        try:
+            opt, namespace = parse_options(*args, **kwargs)
+        except yaml.YAMLError as error:
+            raise OptionError(f'The option file cannot be read: {error}') from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise OptionError(f'The option file {error.filename} cannot be read: {error.strerror}.') from None
+        problems = '\n'.join((*_device_problems(opt), *_missing_files(opt)))
+        if problems:
+            raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
+        return opt, namespace
+
+    options.parse_options = parse_and_check_options
+
+
+def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
+    if opt['num_gpu'] != 0 and not torch.cuda.is_available():
+        yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. Write num_gpu: auto, which takes what there is.'
+
+
+def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Files and folders that the options name and that are not there, each with the command that makes it.
+
+    A dataset's ``prepare`` key holds its command; BasicSR does not look at that key.
+    """
+    for phase, dataset in opt['datasets'].items():
+        if (dataset.get('io_backend') or {}).get('type') not in ('disk', 'lmdb'):
+            continue  # another backend's roots are no local paths
+        missing = [
+            f'  {root} ({key} of datasets: {phase}) does not exist.'
+            for key, root in dataset.items()
+            if key.startswith('dataroot') and isinstance(root, str) and not os.path.exists(root)
+        ]
+        yield from missing
+        if missing and dataset.get('prepare'):
+            yield f'    Make it with: {dataset["prepare"]}'
+    if not opt['auto_resume']:  # which replaces these paths
+        for key, path in opt['path'].items():
+            if key.startswith(('pretrain_network', 'resume_state')) and isinstance(path, str) and not os.path.exists(path):
+                yield f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there.'
