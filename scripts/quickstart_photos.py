@@ -1,4 +1,4 @@
-"""Writes photographs that scikit-image ships to datasets/quickstart/photos/{train,val}, as PNGs."""
+"""Writes photographs that scikit-image ships as PNGs: quickstart_photos.py OUT makes OUT/train and OUT/val."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ PHOTOS = {
     ],
     'val': ['astronaut.png', 'chelsea.png', 'coffee.png'],
 }
-OUT = Path('datasets/quickstart/photos')
 
 
-def main() -> None:
+def main(out: Path) -> None:
     source = Path(skimage.__file__).parent / 'data'
     for phase, names in PHOTOS.items():
-        folder = OUT / phase
+        folder = out / phase
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             img = cv2.imread(str(source / name))
             if img is None:
-                sys.exit(f'scikit-image {skimage.__version__} ships no photograph {name}; install scikit-image 0.20 or newer.')
-            cv2.imwrite(str(folder / Path(name).with_suffix('.png').name), img)
+                sys.exit(f'{source} has no {name}. This mends it: pip install --force-reinstall scikit-image')
+            cv2.imwrite(str(folder / Path(name).with_suffix('.png')), img)
         print(f'{folder}: {len(names)} photographs')
 
 
 if __name__ == '__main__':
-    main()
+    main(Path(sys.argv[1]))

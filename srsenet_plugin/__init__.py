@@ -1,7 +1,7 @@
 """SrSENet for BasicSR: the plugin that its entry points, registries and option files know once it is installed.
 
-Importing BasicSR brings the plugin along (see :mod:`srsenet_plugin.autoload`); importing this package does the same work
-explicitly and adds SrSENet and its loss to mmengine's ``MODELS``.
+Importing BasicSR brings the plugin along (see :mod:`srsenet_plugin.autoload`). Importing this package does the same
+explicitly, and adds SrSENet and its loss to mmengine's ``MODELS``.
 """
 
 import sys
@@ -18,7 +18,7 @@ __all__ = ['CharbonnierPenaltyLoss', 'SELayer', 'SrSEBlock', 'SrSENet', '__versi
 
 
 def register() -> None:
-    """Makes BasicSR know the plugin: mends what is broken in it and fills its registries. Calling it again does nothing."""
+    """Mends what is broken in BasicSR and registers the plugin with it. Calling it again does nothing."""
     import basicsr  # noqa: F401  (its import hook calls back, so that the plugin comes first)
 
     _register_once()

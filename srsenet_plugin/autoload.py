@@ -1,13 +1,11 @@
 """The import hook through which an unmodified BasicSR knows the plugin.
 
 ``srsenet_plugin.pth`` in site-packages runs this file at every interpreter start, without importing the package around
-it. So nothing may be imported here that Python has not loaded by then, and nothing may be printed.
+it. So nothing may be imported here that Python has not loaded by then, not even ``__future__``, and nothing printed.
 
-Set the environment variable ``SRSENET_PLUGIN_AUTOLOAD=0`` to switch it off. ``import srsenet_plugin`` does the same work
+The environment variable ``SRSENET_PLUGIN_AUTOLOAD=0`` switches it off. ``import srsenet_plugin`` does the same work
 explicitly.
 """
-
-from __future__ import annotations
 
 import os
 import sys
@@ -22,14 +20,14 @@ if TYPE_CHECKING:
 class BasicSRFinder:
     """Meta path finder that lets the plugin in just before the body of ``basicsr/__init__.py`` runs.
 
-    Before, not after: modules such as ``basicsr.train`` bind ``parse_options`` and others by name, so what is mended has to
-    be mended by then.
+    Before, not after: modules such as ``basicsr.train`` bind ``parse_options`` and others by name, so these have to be
+    mended by then.
     """
 
     @classmethod
     def find_spec(
-        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        cls, fullname: str, path: 'Sequence[str] | None' = None, target: 'ModuleType | None' = None
+    ) -> 'ModuleSpec | None':
         if fullname != 'basicsr':
             return None
         for finder in sys.meta_path:
@@ -43,13 +41,13 @@ class BasicSRFinder:
         return None
 
 
-def _run_plugin_first(spec: ModuleSpec) -> None:
+def _run_plugin_first(spec: 'ModuleSpec') -> None:
     # The method of this one loader object is replaced and the loader kept, so that inspect, runpy and
     # importlib.resources see the loader they know.
     loader = spec.loader
     exec_module = loader.exec_module  # type: ignore[union-attr]
 
-    def exec_plugin_and_module(module: ModuleType) -> None:
+    def exec_plugin_and_module(module: 'ModuleType') -> None:
         try:
             import srsenet_plugin
 
@@ -71,7 +69,7 @@ def install() -> None:
     """Puts the hook on ``sys.meta_path``, once."""
     # By name, because after a reload the class is another object.
     if not any(getattr(finder, '__name__', '') == BasicSRFinder.__name__ for finder in sys.meta_path):
-        sys.meta_path.insert(0, BasicSRFinder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, BasicSRFinder)
 
 
 if os.environ.get('SRSENET_PLUGIN_AUTOLOAD') != '0':

@@ -38,7 +38,7 @@ def apply() -> tuple[Report, ...]:
 
 
 def functional_tensor() -> tuple[bool, str]:
-    """``import basicsr`` fails where torchvision (0.17 on) has no ``transforms.functional_tensor`` (BasicSR issue 663)."""
+    """``import basicsr`` fails: torchvision 0.17 dropped ``transforms.functional_tensor`` (BasicSR issue 663)."""
     name = 'torchvision.transforms.functional_tensor'
     if importlib.util.find_spec(name) is not None:
         return False, f'{name} exists'

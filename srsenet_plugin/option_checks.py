@@ -42,7 +42,7 @@ def apply() -> None:
 
 def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     if opt['num_gpu'] != 0 and not torch.cuda.is_available():
-        yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. Write num_gpu: auto, which takes what there is.'
+        yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. num_gpu: auto takes what there is.'
 
 
 def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -63,5 +63,9 @@ def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f'    Make it with: {dataset["prepare"]}'
     if not opt['auto_resume']:  # which replaces these paths
         for key, path in opt['path'].items():
-            if key.startswith(('pretrain_network', 'resume_state')) and isinstance(path, str) and not os.path.exists(path):
+            if (
+                key.startswith(('pretrain_network', 'resume_state'))
+                and isinstance(path, str)
+                and not os.path.exists(path)
+            ):
                 yield f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there.'

@@ -61,13 +61,13 @@ class SrSEBlock(nn.Module):
 class SrSENet(nn.Module):
     """SrSENet (III.A, Fig. 2): a learnt residual image on top of an image enlarged by one transposed convolution.
 
-    Residual branch: a convolution, ``num_block`` SrSEBlocks, a transposed convolution and a convolution. Image branch: a
-    transposed convolution of the LR image itself. With the defaults these are the 20 layers of Table I, and 858,977
+    Residual branch: a convolution, ``num_block`` SrSEBlocks, a transposed convolution and a convolution. Image branch:
+    a transposed convolution of the LR image itself. With the defaults these are the 20 layers of Table I, and 858,977
     parameters at x4.
 
-    The transposed convolutions have kernel, stride and padding [4, 2, 1], [8, 4, 2] and [16, 8, 4] at x2, x4 and x8, and
-    an odd kernel at odd scales (IV.B). The image branch starts as bilinear interpolation and the residual at zero, so an
-    untrained network is bilinear upsampling.
+    The transposed convolutions have kernel, stride and padding [4, 2, 1], [8, 4, 2] and [16, 8, 4] at x2, x4 and x8,
+    and an odd kernel at odd scales (IV.B). The image branch starts as bilinear interpolation and the residual at zero,
+    so an untrained network is bilinear upsampling.
 
     Args:
         num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
@@ -124,9 +124,8 @@ class SrSENet(nn.Module):
         for module in self.body.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, negative_slope)
-                nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.conv_last.weight)
-        nn.init.zeros_(self.conv_last.bias)
+        for parameter in self.conv_last.parameters():
+            nn.init.zeros_(parameter)
         kernel = _bilinear_kernel(self.upconv_image.kernel_size[0], self.upscale)
         with torch.no_grad():
             self.upconv_image.weight.zero_()
@@ -137,7 +136,8 @@ class SrSENet(nn.Module):
         """Upscales LR images.
 
         Args:
-            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1]. Y means the luma of MATLAB's rgb2ycbcr, 16/255 to 235/255.
+            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1]. Y is the luma of MATLAB's rgb2ycbcr, from 16/255 to
+                235/255.
 
         Returns:
             Tensor: Shape (N, num_out_ch, upscale * H, upscale * W), range about [0, 1], not clipped.

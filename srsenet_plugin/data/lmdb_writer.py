@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 class LmdbWriter:
     """Context manager that makes ``NAME.lmdb`` with ``data.mdb`` and ``meta_info.txt``.
 
-    Values are uncompressed PPM (colour) or PGM (grey) files, which ``cv2.imdecode`` reads about 70 times faster than PNG.
+    Values are uncompressed PPM (colour) or PGM (grey) files, which ``cv2.imdecode`` reads many times faster than PNG.
     The folder has ``.tmp`` behind its name until the block ends without an exception.
 
     Args:

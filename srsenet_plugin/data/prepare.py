@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.t
 
 
 def pack_folder(source: Path, out: Path, name: str, scales: Sequence[int]) -> list[Path]:
-    """Packs HR images and their bicubic LR images into LMDBs: ``{name}_HR.lmdb`` and ``{name}_LR_bicubic_X{scale}.lmdb``.
+    """Packs HR images into ``{name}_HR.lmdb`` and, for each scale, LR ones into ``{name}_LR_bicubic_X{scale}.lmdb``.
 
     HR images are cropped to a multiple of all scales, so that one HR LMDB serves each of them.
 

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs what is missing, checks style and types, and runs all tests. Arguments go to pytest:
+#   bash scripts/test.sh
+#   bash scripts/test.sh -m "not slow"     the fast ones only
+
+# The tests' extras go in without becoming pytest's arguments.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
+
+ruff check . || fail "ruff found what is listed above; most of it is mended by: ruff check --fix ."
+ruff format --check . || fail "the files listed above are not formatted; run: ruff format ."
+mypy || fail "the type checker found what is listed above."
+python -m pytest "$@"
