@@ -40,13 +40,13 @@ def apply() -> tuple[Report, ...]:
 def functional_tensor() -> tuple[bool, str]:
     """``import basicsr`` fails: torchvision 0.17 dropped ``transforms.functional_tensor`` (BasicSR issue 663)."""
     name = 'torchvision.transforms.functional_tensor'
-    if importlib.util.find_spec(name) is not None:
+    # A module that another project put there may have no __spec__, for which find_spec raises a ValueError.
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
         return False, f'{name} exists'
     from torchvision.transforms.functional import rgb_to_grayscale
 
     module = types.ModuleType(name, 'What BasicSR imports from a module that torchvision has removed.')
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
-    # find_spec reads it, and without it would raise a ValueError the next time somebody asks.
     module.__spec__ = importlib.util.spec_from_loader(name, loader=None)
     sys.modules[name] = module
     return True, f'torchvision has no {name}, which basicsr imports'
@@ -75,8 +75,8 @@ def safe_option_files() -> tuple[bool, str]:
 
 def resume_without_cuda() -> tuple[bool, str]:
     """``--auto_resume`` and ``resume_state`` ask for the current CUDA device."""
-    if torch.cuda.is_available():
-        return False, 'CUDA is available'
+    if _cuda_devices():
+        return False, 'there is a CUDA device'
     from basicsr.utils import options
 
     parse_options = options.parse_options
@@ -100,8 +100,8 @@ def resume_without_cuda() -> tuple[bool, str]:
 
 def distributed_without_cuda() -> tuple[bool, str]:
     """``--launcher pytorch`` and ``slurm`` divide by the number of CUDA devices and hand one to DDP."""
-    if torch.cuda.is_available():
-        return False, 'CUDA is available'
+    if _cuda_devices():
+        return False, 'there is a CUDA device'
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import dist_util
 
@@ -121,6 +121,12 @@ def distributed_without_cuda() -> tuple[bool, str]:
     return True, 'no CUDA device: gloo instead of nccl, DDP on the CPU'
 
 
+def _cuda_devices() -> int:
+    # Unlike torch.cuda.is_available() this does not initialise CUDA, so that CUDA_VISIBLE_DEVICES can still be set and
+    # processes can still be forked after the import of BasicSR.
+    return torch.cuda.device_count()
+
+
 class _TorchWithoutCuda:
     """What BasicSR's functions see as ``torch`` where it asks for CUDA: one device, which is the CPU."""
 
@@ -131,7 +137,7 @@ class _TorchWithoutCuda:
 
     @staticmethod
     def load(path: str, map_location: Any) -> Any:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location='cpu')
 
 
 def _with_globals(function: Any, **names: Any) -> Callable[..., Any]:

@@ -124,6 +124,7 @@ class SrSENet(nn.Module):
         for module in self.body.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, negative_slope)
+                module.weight.data *= 0.1  # residual blocks that start small, as BasicSR's architectures do
         for parameter in self.conv_last.parameters():
             nn.init.zeros_(parameter)
         kernel = _bilinear_kernel(self.upconv_image.kernel_size[0], self.upscale)

@@ -117,7 +117,8 @@ def _key(path: Path) -> str:
 def _read_cropped(paths: Sequence[Path], multiple: int, description: str) -> Iterator[tuple[str, NDArray]]:
     """Keys and images, cropped at the bottom and the right to a multiple of ``multiple``."""
     for path in tqdm(paths, description, unit='image'):
-        img = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        content = np.fromfile(path, np.uint8)
+        img = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
         if img is None:
             raise ValueError(f'{path} is not an image, or is truncated.')
         if img.dtype != np.uint8 or (img.ndim == 3 and img.shape[2] != 3):

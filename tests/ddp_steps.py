@@ -1,0 +1,46 @@
+"""Run by test_distributed.py, alone and under torchrun: trains three steps on fixed batches and saves what came out.
+
+ddp_steps.py OUT NETWORK [-opt FILE --launcher pytorch]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from basicsr.models import build_model
+from basicsr.utils.options import parse_options
+
+NETWORKS = {
+    'SrSENet': {'type': 'SrSENet', 'num_feat': 16, 'num_block': 2, 'upscale': 4},
+    'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 16, 'num_block': 2, 'upscale': 4},
+}
+GLOBAL_BATCH = 4
+
+
+def main() -> None:
+    out, network = sys.argv[1:3]
+    del sys.argv[1:3]
+    opt, _ = parse_options('.', is_train=True)
+    opt['network_g'] = NETWORKS[network]
+    rank, world_size = opt['rank'], opt['world_size']
+    torch.manual_seed(rank)  # DDP has to give all ranks the first one's weights
+    model = build_model(opt)
+    net = model.get_bare_model(model.net_g)
+    if network == 'SrSENet':
+        with torch.no_grad():  # from zero it lets no gradient through to the body
+            torch.nn.init.constant_(net.conv_last.weight, 0.01)
+    generator = torch.Generator().manual_seed(0)
+    own = slice(rank * GLOBAL_BATCH // world_size, (rank + 1) * GLOBAL_BATCH // world_size)
+    gradients = []
+    for step in range(1, 4):
+        lq = torch.rand(GLOBAL_BATCH, 1, 8, 8, generator=generator)
+        gt = torch.rand(GLOBAL_BATCH, 1, 32, 32, generator=generator)
+        model.feed_data({'lq': lq[own], 'gt': gt[own]})
+        model.optimize_parameters(step)
+        gradients.append({name: parameter.grad.clone() for name, parameter in net.named_parameters()})
+    torch.save({'weights': net.state_dict(), 'gradients': gradients}, f'{out}/{network}_{rank}of{world_size}.pth')
+
+
+if __name__ == '__main__':
+    main()

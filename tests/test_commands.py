@@ -1,0 +1,159 @@
+"""The literal commands, with the literal option files, on real images."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import ROOT, link_installed, make_venv, run
+
+pytestmark = pytest.mark.slow
+
+# Fewer and smaller steps than the option files'; what they are on stays.
+SHORT = [
+    '--force_yml',
+    'train:total_iter=6',
+    'datasets:train:batch_size_per_gpu=2',
+    'datasets:train:num_worker_per_gpu=1',
+    'datasets:train:dataset_enlarge_ratio=3',
+    'logger:print_freq=2',
+    'logger:save_checkpoint_freq=4',
+    'val:val_freq=4',
+]
+
+
+def losses(printed: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r'l_pix: (\S+)', printed)]
+
+
+@pytest.fixture(scope='module')
+def trained(workspace: Path) -> str:
+    """Trains x4 on one process and returns what the command printed."""
+    return run(['python', 'basicsr/train.py', '-opt', 'options/train_SrSENet_x4.yml', *SHORT], workspace)
+
+
+def test_train(workspace: Path, trained: str) -> None:
+    assert 'Network: SrSENet, with parameters: 858,977' in trained
+    assert len(losses(trained)) == 3
+    assert all(0 < loss < 0.2 for loss in losses(trained))
+    assert re.search(r'Validation Set5\s+# psnr: \d\d\.\d{4}.*\s+# ssim: 0\.\d{4}', trained)
+    # Beside options/, and with the toolbox's names.
+    experiment = workspace / 'experiments/train_SrSENet_x4'
+    assert {'net_g_4.pth', 'net_g_latest.pth'} <= {path.name for path in (experiment / 'models').iterdir()}
+    assert (experiment / 'training_states/4.state').exists()
+    assert (workspace / 'tb_logger/train_SrSENet_x4').is_dir()
+
+
+def test_resume(workspace: Path, trained: str) -> None:
+    """Goes on after the checkpoint at 4 of 6 iterations."""
+    printed = run(
+        ['python', 'basicsr/train.py', '-opt', 'options/train_SrSENet_x4.yml', '--auto_resume', *SHORT], workspace
+    )
+    assert 'Resuming training from epoch: 0, iter: 4.' in printed
+    assert len(losses(printed)) == 1
+
+
+def test_torchrun(workspace: Path) -> None:
+    printed = run(
+        [
+            'torchrun',
+            '--standalone',
+            '--nproc_per_node=2',
+            'basicsr/train.py',
+            *('-opt', 'options/train_SrSENet_x4.yml', '--launcher', 'pytorch', *SHORT, 'name=torchrun'),
+        ],
+        workspace,
+    )
+    assert 'World size (gpu number): 2' in printed
+    assert len(losses(printed)) == 3
+    assert (workspace / 'experiments/torchrun/models/net_g_latest.pth').exists()
+
+
+def test_dist_train_script(workspace: Path) -> None:
+    command = ['bash', 'scripts/dist_train.sh']
+    printed = run([*command, '2', 'options/train_SrSENet_x2.yml', *SHORT, 'name=script'], workspace)
+    assert 'World size (gpu number): 2' in printed
+    assert (workspace / 'experiments/script/models/net_g_latest.pth').exists()
+
+    assert run([*command, 'two', 'x.yml'], workspace, status=2).startswith('usage: ')
+    assert run(command, workspace, status=2).startswith('usage: ')
+    printed = run(['bash', workspace / 'scripts/dist_train.sh', '2', 'x.yml'], workspace / 'options', status=1)
+    assert printed.startswith('error: there is no basicsr/train.py in ')
+
+
+@pytest.mark.usefixtures('trained')
+def test_test(workspace: Path) -> None:
+    printed = run(['python', 'basicsr/test.py', '-opt', 'options/test_SrSENet_x4.yml'], workspace)
+    found = re.findall(r'Validation (\w+)\s+# psnr: (\d\d\.\d{4}).*\s+# ssim: (0\.\d{4})', printed)
+    assert [name for name, *_ in found] == ['B100', 'Manga109', 'Set14', 'Set5', 'Urban100'] or [
+        name for name, *_ in found
+    ] == ['Set5', 'Set14', 'B100', 'Urban100', 'Manga109']
+    # Six steps from bilinear upsampling, which is not far below bicubic.
+    assert all(float(psnr) > 20 for _, psnr, _ in found)
+    results = workspace / 'results/test_SrSENet_x4/visualization'
+    img = cv2.imread(str(results / 'Set5/coffee_test_SrSENet_x4.png'), cv2.IMREAD_UNCHANGED)
+    assert img.shape == (124, 100)
+
+
+def test_psnr_of_the_untrained_network_is_that_of_bilinear(workspace: Path) -> None:
+    """The whole chain, data to metric, against a computation of its own on the same images."""
+    from basicsr.metrics import calculate_psnr
+    from basicsr.utils import bgr2ycbcr
+
+    from srsenet_plugin import SrSENet
+
+    (workspace / 'weights').mkdir()
+    torch.save({'params': SrSENet(upscale=2).state_dict()}, workspace / 'weights/untrained.pth')
+    weights = ['path:pretrain_network_g=weights/untrained.pth', 'name=untrained']
+    printed = run(
+        ['python', 'basicsr/test.py', '-opt', 'options/test_SrSENet_x2.yml', '--force_yml', *weights], workspace
+    )
+    psnrs = []
+    for name in ('chelsea', 'coffee'):
+        lr, gt = (
+            bgr2ycbcr(cv2.imread(str(workspace / f'datasets/Set5/{folder}/{name}.png')).astype('float32') / 255, True)
+            for folder in ('LRbicx2', 'GTmod2')
+        )
+        bilinear = cv2.resize(lr, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        psnrs.append(calculate_psnr((bilinear * 255).round(), (gt * 255).round(), crop_border=2))
+    stated = float(re.findall(r'Validation Set5\s+# psnr: (\S+)', printed)[0])
+    assert stated == pytest.approx(sum(psnrs) / 2, abs=2e-3)
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    """The README's first command in a fresh copy and a fresh active environment; then once more."""
+    copy = tmp_path / 'copy with a space'
+    for name in ('srsenet_plugin', 'options', 'scripts'):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT / name, copy)
+    dependencies = tmp_path / 'dependencies'
+    dependencies.mkdir()
+    link_installed(dependencies, without=('srsenet', 'pip'))
+    venv = tmp_path / 'venv'
+    make_venv(venv, dependencies)
+    active = {'VIRTUAL_ENV': str(venv), 'PATH': f'{venv / "bin"}:{os.environ["PATH"]}'}
+
+    start = run(['bash', 'scripts/quickstart.sh'], copy, timeout=1800, **active)
+    again = run(['bash', 'scripts/quickstart.sh'], copy, **active)
+    for printed in (start, again):
+        gain = re.search(r'SrSENet is better than bicubic by (\S+) dB', printed)
+        assert gain, printed[-3000:]
+        assert float(gain[1]) >= 0.5
+        picture = re.search(r'The picture: (\S+)', printed)
+        assert picture
+        assert cv2.imread(str(copy / picture[1])) is not None
+        # The table's mean is what the toolbox's own validation printed.
+        psnr, ssim = re.findall(r'# psnr: (\d+\.\d+).*\s+# ssim: (\d+\.\d+)', printed)[-1]
+        assert f'{float(psnr):.2f} / {float(ssim):.4f}' in printed
+    assert 'Resuming training' not in start
+    assert 'iter:     450' in start
+    assert 'Resuming training from epoch: 0, iter: 450' in again
+    assert len(list((copy / 'experiments').iterdir())) == len(list((copy / 'results').iterdir())) == 1
+    assert 'Installing' in start
+    assert 'Installing' not in again

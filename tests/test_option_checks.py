@@ -1,0 +1,106 @@
+"""Mistakes in option files end BasicSR's own commands with a sentence, before anything is made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from basicsr.utils import options
+from conftest import run
+
+from srsenet_plugin.option_checks import OptionError
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> dict[str, Any]:
+    """A minimal option file's content, without a mistake."""
+    (tmp_path / 'gt').mkdir()
+    return {
+        'name': 'x',
+        'num_gpu': 'auto',
+        'scale': 4,
+        'datasets': {'train': {'dataroot_gt': str(tmp_path / 'gt'), 'io_backend': {'type': 'disk'}}},
+        'path': {'pretrain_network_g': None},
+    }
+
+
+def parse(opt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    path = tmp_path / 'opt.yml'
+    path.write_text(opt if isinstance(opt, str) else yaml.safe_dump(opt))
+    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(path), *arguments])
+    return options.parse_options(str(tmp_path), is_train=False)
+
+
+def test_sound_options_pass(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, arguments = parse(opt, tmp_path, monkeypatch)
+    assert parsed['num_gpu'] == torch.cuda.device_count()
+    assert arguments.opt == str(tmp_path / 'opt.yml')
+
+
+def test_missing_datasets_are_named_with_their_command(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opt['datasets']['train'] |= {'dataroot_lq': 'no/lq.lmdb', 'prepare': 'srsenet prepare this'}
+    opt['datasets']['val'] = {'dataroot_gt': 'no/gt', 'io_backend': {'type': 'lmdb'}}
+    with pytest.raises(OptionError) as error:
+        parse(opt, tmp_path, monkeypatch)
+    assert error.value.code.splitlines() == [
+        f'{tmp_path / "opt.yml"}:',
+        '  no/lq.lmdb (dataroot_lq of datasets: train) does not exist.',
+        '    Make it with: srsenet prepare this',
+        '  no/gt (dataroot_gt of datasets: val) does not exist.',
+    ]
+
+
+def test_roots_of_other_backends_are_not_looked_for(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opt['datasets']['train'] |= {'dataroot_gt': 's3://bucket', 'io_backend': {'type': 'memcached'}}
+    opt['datasets']['val'] = {'dataroot_gt': 'anything'}
+    parse(opt, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize('key', ['pretrain_network_g', 'resume_state'])
+def test_missing_weights(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    opt['path'][key] = 'no/file'
+    with pytest.raises(OptionError, match=rf'no/file \({key} of path\) does not exist'):
+        parse(opt, tmp_path, monkeypatch)
+    parse(opt, tmp_path, monkeypatch, '--auto_resume')  # which replaces them
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without CUDA')
+def test_cuda_devices_that_are_not_there(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opt['num_gpu'] = 4
+    with pytest.raises(OptionError, match=r'num_gpu: 4, but torch finds no CUDA device\. num_gpu: auto takes'):
+        parse(opt, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('name: [1, 2', r'cannot be read: [\s\S]*opt\.yml", line 1'),
+        ('a: !!python/name:os.system', r'cannot be read: [\s\S]*could not determine a constructor'),
+    ],
+)
+def test_unreadable_option_files(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse(text, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('script', ['train', 'test'])
+def test_commands_end_with_a_sentence(workspace: Path, tmp_path: Path, script: str) -> None:
+    """In a folder with the options and without the data, as after cloning."""
+    for name in ('basicsr', 'options'):
+        (tmp_path / name).symlink_to(workspace / name)
+    command = [sys.executable, f'basicsr/{script}.py', '-opt', f'options/{script}_SrSENet_x4.yml']
+    printed = run(command, tmp_path, status=1)
+    assert 'Traceback' not in printed
+    assert 'datasets/Set5/GTmod4 (dataroot_gt of datasets: ' in printed
+    assert 'Make it with: srsenet prepare benchmark --source Set5 --out datasets/Set5 --scales 2 4 8' in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['basicsr', 'options']
+
+    printed = run([*command[:-1], 'options/none.yml'], tmp_path, status=1)
+    assert printed.splitlines()[-1] == 'The option file options/none.yml cannot be read: No such file or directory.'

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from basicsr.models import build_model
+from basicsr.utils import options
+from conftest import ROOT
+
+from srsenet_plugin import CharbonnierPenaltyLoss, SrSENet, cli
+
+OPTION_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / 'options').rglob('*.yml'))
+SCALES = (2, 4, 8)
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    return yaml.load((ROOT / path).read_text(), Loader=options.ordered_yaml()[0])
+
+
+def test_the_files_are_there() -> None:
+    assert {f'options/{phase}_SrSENet_x{scale}.yml' for phase in ('train', 'test') for scale in SCALES} <= set(
+        map(str, OPTION_FILES)
+    )
+
+
+@pytest.mark.parametrize('path', OPTION_FILES, ids=str)
+def test_builds_network_loss_optimizer_and_scheduler(path: Path) -> None:
+    opt = read(path)
+    is_train = path.name.startswith('train')
+    assert opt['name'] == path.stem
+    opt.update(is_train=is_train, dist=False, rank=0, world_size=1, num_gpu=0)
+    opt['path']['pretrain_network_g'] = None
+    model = build_model(opt)
+    assert type(model).__name__ == 'SRModel'
+    assert type(model.net_g) is SrSENet
+    assert model.net_g.upscale == opt['scale']
+    assert all(metric['crop_border'] == opt['scale'] for metric in opt['val']['metrics'].values())
+    assert {metric['type'] for metric in opt['val']['metrics'].values()} == {'calculate_psnr', 'calculate_ssim'}
+    if is_train:
+        assert type(model.cri_pix) is CharbonnierPenaltyLoss
+        assert type(model.optimizer_g) is torch.optim.Adam
+        model.update_learning_rate(2)
+        assert len(model.schedulers) == 1
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_training_is_the_papers(scale: int) -> None:
+    opt = read(f'options/train_SrSENet_x{scale}.yml')
+    data, train = opt['datasets']['train'], opt['train']
+    assert (opt['scale'], opt['network_g']['upscale'], opt['num_gpu']) == (scale, scale, 'auto')
+    assert (data['gt_size'], data['color'], data['batch_size_per_gpu']) == (96, 'y', 64)
+    assert data['use_hflip']
+    assert data['use_rot']
+    assert (train['optim_g']['type'], train['optim_g']['lr'], train['optim_g']['betas'][0]) == ('Adam', 1e-4, 0.9)
+    assert train['pixel_opt']['type'] == 'CharbonnierPenaltyLoss'
+    # 150 epochs, with 800 images in DIV2K
+    epoch = 800 * data['dataset_enlarge_ratio'] / data['batch_size_per_gpu']
+    assert train['scheduler']['milestones'] == [150 * epoch, 300 * epoch, 450 * epoch]
+    assert train['total_iter'] > train['scheduler']['milestones'][-1]
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_testing_covers_the_papers_benchmarks(scale: int) -> None:
+    opt = read(f'options/test_SrSENet_x{scale}.yml')
+    names = [dataset['name'] for dataset in opt['datasets'].values()]
+    assert names == ['Set5', 'Set14', 'B100', 'Urban100', 'Manga109']
+    for dataset in opt['datasets'].values():
+        assert dataset['dataroot_gt'] == f'datasets/{dataset["name"]}/GTmod{scale}'
+        assert dataset['dataroot_lq'] == f'datasets/{dataset["name"]}/LRbicx{scale}'
+    assert opt['path']['pretrain_network_g'] == f'experiments/train_SrSENet_x{scale}/models/net_g_latest.pth'
+
+
+@pytest.mark.parametrize('path', OPTION_FILES, ids=str)
+def test_commands_that_make_the_data_are_commands(path: Path) -> None:
+    for dataset in read(path)['datasets'].values():
+        program, *arguments = shlex.split(dataset['prepare'])
+        if program == 'srsenet':
+            parsed = cli._parser().parse_args(arguments)
+            assert os.path.dirname(dataset['dataroot_gt']) == str(parsed.out)
+        else:
+            assert program == 'bash'
+            assert (ROOT / arguments[0]).is_file()

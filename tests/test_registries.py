@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import torch
+from conftest import run_python
+
+
+def test_basicsr_builds_network_and_loss() -> None:
+    from basicsr.archs import build_network
+    from basicsr.losses import build_loss
+
+    net = build_network({'type': 'SrSENet', 'upscale': 3, 'num_feat': 16, 'num_block': 1})
+    loss = build_loss({'type': 'CharbonnierPenaltyLoss', 'reduction': 'sum'})
+    assert loss(net(torch.rand(1, 1, 4, 4)), torch.rand(1, 1, 12, 12)).dim() == 0
+
+
+def test_the_toolbox_keeps_its_own_charbonnier_loss() -> None:
+    from basicsr.utils.registry import LOSS_REGISTRY
+
+    assert LOSS_REGISTRY.get('CharbonnierLoss').__module__ == 'basicsr.losses.basic_loss'
+
+
+def test_mmengine_builds_network_and_loss_after_custom_imports() -> None:
+    """In a fresh interpreter, and without BasicSR, which mmengine's users need not pay for."""
+    printed = run_python(
+        """
+import sys
+from mmengine.config import Config
+from mmengine.registry import MODELS
+config = Config(dict(custom_imports=dict(imports=['srsenet_plugin']), model=dict(type='SrSENet', upscale=4)))
+from mmengine.utils import import_modules_from_strings
+import_modules_from_strings(**config.custom_imports)
+net = MODELS.build(config.model)
+loss = MODELS.build(dict(type='CharbonnierPenaltyLoss', eps=0.01))
+print(type(net).__name__, net.upscale, type(loss).__name__, loss.eps, 'basicsr' in sys.modules)
+"""
+    )
+    assert printed.split() == ['SrSENet', '4', 'CharbonnierPenaltyLoss', '0.01', 'False']
