@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
 import skimage
+from PIL import Image
 
 PHOTOS = {
     'train': [
@@ -33,10 +33,10 @@ def main(out: Path) -> None:
         folder = out / phase
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            img = cv2.imread(str(source / name))
-            if img is None:
+            if not (source / name).is_file():
                 sys.exit(f'{source} has no {name}. This mends it: pip install --force-reinstall scikit-image')
-            cv2.imwrite(str(folder / Path(name).with_suffix('.png')), img)
+            # Without the colour profile, which one of them has and libpng complains of.
+            Image.open(source / name).convert('RGB').save(folder / f'{Path(name).stem}.png', icc_profile=None)
         print(f'{folder}: {len(names)} photographs')
 
 

@@ -1,7 +1,7 @@
 """SrSENet: single-image super-resolution with squeeze-and-excitation blocks.
 
-Paper: Mei et al., "An Effective Single-Image Super-Resolution Model Using Squeeze-and-Excitation Networks", ICPR 2018,
-https://arxiv.org/abs/1810.01831. Sections, figures and tables below are the paper's.
+Paper: Mei et al., "An Effective Single-Image Super-Resolution Model Using Squeeze-and-Excitation Networks", 2018,
+https://arxiv.org/abs/1810.01831. Sections, figures and tables below are those of its ICPR version.
 
 The network is the one that the text and Fig. 2 and 3 describe. The authors' code, https://github.com/MKFMiku/SrSENet,
 differs from them: no activation after the first convolution nor after the second one of a block, no biases, 16 hidden
