@@ -11,7 +11,8 @@ from torch import Tensor, nn
 class CharbonnierPenaltyLoss(nn.Module):
     r"""Charbonnier penalty function :math:`\rho(z) = \sqrt{z^2 + \varepsilon^2}`, a differentiable variant of L1.
 
-    Paper: Mei et al., ICPR version, section IV (see SrSENet). The ``eps`` of BasicSR's own ``CharbonnierLoss`` is :math:`\varepsilon^2`.
+    Paper: Mei et al., section IV (see srsenet_arch.py). The ``eps`` of BasicSR's own ``CharbonnierLoss`` is
+    :math:`\varepsilon^2`.
 
     Args:
         loss_weight (float): Factor of the loss. Default: 1.0.
