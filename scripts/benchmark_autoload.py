@@ -7,7 +7,6 @@ import json
 import statistics
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 RUNS = 51
@@ -25,11 +24,7 @@ print(json.dumps([seconds, sorted(set(sys.modules) - before)]))
 
 
 def main() -> None:
-    spec = find_spec('srsenet_plugin')
-    if spec is None or spec.origin is None:
-        sys.exit('srsenet_plugin is not installed here. Install it: pip install .')
-    folder = Path(spec.origin).parents[1]
-    command = [sys.executable, '-S', '-c', MEASURE, str(folder)]
+    command = [sys.executable, '-S', '-c', MEASURE, str(Path(__file__).resolve().parents[1])]
     runs = [json.loads(subprocess.check_output(command)) for _ in range(RUNS)]
     milliseconds = statistics.median(seconds for seconds, _ in runs) * 1000
     print(f'start-up cost: {milliseconds:.2f} ms (median of {RUNS} interpreters)')

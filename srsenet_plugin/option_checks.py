@@ -32,6 +32,13 @@ def apply() -> None:
             if error.filename is None:
                 raise
             raise OptionError(f'The option file {error.filename} cannot be read: {error.strerror}.') from None
+        except KeyError as error:
+            (key,) = error.args
+            if key in ('RANK', 'SLURM_PROCID'):
+                raise OptionError(
+                    f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
+                ) from None
+            raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
         problems = '\n'.join((*_device_problems(opt), *_missing_files(opt)))
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)

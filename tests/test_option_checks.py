@@ -89,6 +89,23 @@ def test_unreadable_option_files(text: str, message: str, tmp_path: Path, monkey
         parse(text, tmp_path, monkeypatch)
 
 
+def test_keys_that_are_not_there(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="There is no 'train' in the option file, or where --force_yml looks for it"):
+        parse(opt, tmp_path, monkeypatch, '--force_yml', 'train:total_iter=3')
+    del opt['num_gpu']
+    with pytest.raises(OptionError, match="There is no 'num_gpu' in the option file"):
+        parse(opt, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(('launcher', 'variable'), [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID')])
+def test_launcher_without_its_starter(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, variable: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(OptionError, match=f'{variable} is not set: --launcher pytorch is for torchrun'):
+        parse(opt, tmp_path, monkeypatch, '--launcher', launcher)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('script', ['train', 'test'])
 def test_commands_end_with_a_sentence(workspace: Path, tmp_path: Path, script: str) -> None:
