@@ -56,7 +56,7 @@ setup(
         'pyyaml',
     ],
     extras_require={
-        'test': ['pytest', 'ruff', 'mypy', 'types-PyYAML', 'setuptools>=77'],
+        'test': ['pytest', 'hypothesis', 'ruff', 'mypy', 'types-PyYAML', 'setuptools>=77'],
         'export': ['onnx', 'onnxruntime', 'safetensors'],
     },
 )

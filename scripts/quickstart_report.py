@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data import imresize
 
 SCALE = 4
 DATA = Path('datasets/quickstart')

@@ -12,7 +12,7 @@ from basicsr.data import build_dataset
 from conftest import run, write_photo
 
 from srsenet_plugin import cli
-from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data import imresize
 from srsenet_plugin.data.lmdb_writer import LmdbWriter
 from srsenet_plugin.data.prepare import make_benchmark, pack_folder
 

@@ -1,0 +1,3 @@
+from srsenet_plugin.data.imresize import imresize
+
+__all__ = ['imresize']
