@@ -38,6 +38,7 @@ def test_start_of_python_installs_the_hook_and_imports_nothing() -> None:
         'import srsenet_plugin, basicsr',
         'import basicsr, srsenet_plugin',
         'from basicsr.utils.registry import ARCH_REGISTRY',
+        'import srsenet_plugin.data.paired_lmdb_dataset',
         'import srsenet_plugin; srsenet_plugin.register(); srsenet_plugin.register()',
     ],
 )
@@ -45,15 +46,15 @@ def test_registered_once_in_any_order_of_imports(imports: str) -> None:
     printed = run_python(
         f"""
 {imports}
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 from basicsr.archs import build_network
 import basicsr.train, srsenet_plugin
 print(type(build_network(dict(type='SrSENet', num_block=1))) is srsenet_plugin.SrSENet)
-print('CharbonnierPenaltyLoss' in LOSS_REGISTRY)
+print('CharbonnierPenaltyLoss' in LOSS_REGISTRY, 'PairedLmdbDataset' in DATASET_REGISTRY)
 print(hasattr(basicsr.train.parse_options, '__wrapped__'))
 """
     )
-    assert printed.split() == ['True'] * 3
+    assert printed.split() == ['True'] * 4
 
 
 def test_switched_off() -> None:

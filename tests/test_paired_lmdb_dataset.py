@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+from conftest import write_photo
+from torch.utils.data import DataLoader
+
+from srsenet_plugin.data.draws import Draw, random_of
+from srsenet_plugin.data.mapped_lmdb import MappedLmdb, _map
+from srsenet_plugin.data.prepare import pack_folder
+
+SCALE = 4
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('photos')
+    write_photo('coffee.png', folder / 'coffee.png', (100, 100, 99, 133))
+    write_photo('astronaut.png', folder / 'astronaut.png', (0, 150, 120, 80))
+    write_photo('camera.png', folder / 'camera.png', (50, 100, 64, 300))
+    grey = cv2.imread(str(folder / 'coffee.png'), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(folder / 'grey.png'), grey)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def lmdbs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return pack_folder(photos, tmp_path_factory.mktemp('packed'), 'photos', [SCALE])
+
+
+def options(lmdbs: Sequence[Path], **others: Any) -> dict[str, Any]:
+    gt, lq = lmdbs
+    return {
+        'name': 'photos',
+        'type': 'PairedLmdbDataset',
+        'dataroot_gt': str(gt),
+        'dataroot_lq': str(lq),
+        'io_backend': {'type': 'lmdb'},
+        'phase': 'train',
+        'scale': SCALE,
+        'gt_size': 32,
+        'use_hflip': True,
+        'use_rot': True,
+        **others,
+    }
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == other[key].dtype
+            assert torch.equal(value, other[key])
+        else:
+            assert value == other[key]
+
+
+@pytest.mark.parametrize('color', [None, 'y'])
+@pytest.mark.parametrize('phase', ['train', 'val'])
+@pytest.mark.parametrize('normalized', [False, True])
+def test_samples_are_those_of_the_stock_dataset(
+    lmdbs: Sequence[Path], color: str | None, phase: str, normalized: bool
+) -> None:
+    opt = options(lmdbs, phase=phase, color=color)
+    if normalized:
+        opt['mean'], opt['std'] = ([0.5], [0.2]) if color == 'y' else ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
+    ours, stock = (build_dataset({**opt, 'type': kind}) for kind in ('PairedLmdbDataset', 'PairedImageDataset'))
+    assert len(ours) == len(stock) == 4
+    for repetition in range(25 if phase == 'train' else 1):
+        for index in range(len(ours)):
+            samples = []
+            for dataset in (ours, stock):
+                random.seed(repetition)
+                samples.append(dataset[index])
+            assert_equal(*samples)
+
+
+def test_other_encodings_are_decoded(photos: Path, lmdbs: Sequence[Path], tmp_path: Path) -> None:
+    """An LMDB that BasicSR made, of PNGs, against ours; a multiple of the scale, which BasicSR does not see to."""
+    gt = tmp_path / 'gt'
+    for path in photos.iterdir():
+        height, width = (side // SCALE * SCALE for side in cv2.imread(str(path)).shape[:2])
+        (gt / path.name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(gt / path.name), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:height, :width])
+    names = sorted(path.name for path in gt.iterdir())
+    make_lmdb_from_imgs(str(gt), str(tmp_path / 'gt.lmdb'), names, [name.split('.')[0] for name in names])
+    pngs = build_dataset(options([tmp_path / 'gt.lmdb', lmdbs[1]], phase='val'))
+    for one, other in zip(pngs, build_dataset(options(lmdbs, phase='val')), strict=True):
+        assert_equal(one, other)
+
+
+def epochs(lmdbs: Sequence[Path], rank: int = 0, ranks: int = 1, **loader: Any) -> list[dict[str, Any]]:
+    """Two epochs of six samples each, all fields in lists, as BasicSR's train.py draws them."""
+    torch.manual_seed(7 + rank)
+    dataset = build_dataset(options(lmdbs))
+    sampler = EnlargedSampler(dataset, ranks, rank, ratio=3)
+    batches = DataLoader(dataset, batch_size=2, sampler=sampler, **loader)
+    samples = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        for batch in batches:
+            samples += [{key: values[i] for key, values in batch.items()} for i in range(2)]
+    return samples
+
+
+@pytest.mark.parametrize(
+    'loader',
+    [
+        {'num_workers': 1},
+        {'num_workers': 2, 'multiprocessing_context': 'fork'},
+        {'num_workers': 2, 'multiprocessing_context': 'fork', 'persistent_workers': True},
+        pytest.param({'num_workers': 2, 'multiprocessing_context': 'spawn'}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_draws_do_not_depend_on_workers(lmdbs: Sequence[Path], loader: dict[str, Any]) -> None:
+    expected = epochs(lmdbs)
+    random.seed(99)
+    found = epochs(lmdbs, **loader)
+    assert len(found) == len(expected) == 24
+    for one, other in zip(found, expected):
+        assert_equal(one, other)
+
+
+def test_draws_do_not_depend_on_ranks(lmdbs: Sequence[Path]) -> None:
+    one = epochs(lmdbs)
+    both = [epochs(lmdbs, rank, 2) for rank in range(2)]
+    for i, sample in enumerate(one):
+        assert_equal(sample, both[i % 2][i // 2])
+
+
+def test_every_draw_has_a_crop_of_its_own(lmdbs: Sequence[Path]) -> None:
+    crops = {(sample['gt_path'], sample['gt'].numpy().tobytes()) for sample in epochs(lmdbs)}
+    assert len(crops) == 24
+    assert len({path for path, _ in crops}) == 4
+
+
+def test_seed_matters_and_the_global_state_stays() -> None:
+    random.seed(0)
+    before = random.getstate()
+    values = []
+    for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)):
+        with random_of(Draw(5, key)):
+            values.append(random.random())
+    assert len(set(values)) == 4
+    assert values[0] == values[-1]
+    assert random.getstate() == before
+    with random_of(5):
+        assert random.random() == random.Random(0).random()
+
+
+def test_draws_are_integers_that_travel() -> None:
+    draw = pickle.loads(pickle.dumps(Draw(3, (1, 2, 4))))
+    assert draw == 3
+    assert ['a', 'b', 'c', 'd'][draw] == 'd'
+    assert draw.key == (1, 2, 4)
+
+
+def test_stock_datasets_take_draws(lmdbs: Sequence[Path]) -> None:
+    dataset = build_dataset({**options(lmdbs), 'type': 'PairedImageDataset'})
+    assert len(list(DataLoader(dataset, sampler=EnlargedSampler(dataset, 1, 0, 2), num_workers=1))) == 8
+
+
+def read_all(dataset: Any) -> list[str]:
+    return [sample['lq_path'] for sample in dataset]
+
+
+def test_survives_fork_after_reading(lmdbs: Sequence[Path]) -> None:
+    dataset = build_dataset(options(lmdbs))
+    expected = read_all(dataset)
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        assert pool.map(read_all, [dataset] * 4) == [expected] * 4
+    assert read_all(dataset) == expected
+
+
+def test_other_backends_are_refused(lmdbs: Sequence[Path]) -> None:
+    with pytest.raises(
+        ValueError, match=r"reads io_backend: type: lmdb; got 'disk'\. PairedImageDataset reads folders"
+    ):
+        build_dataset(options(lmdbs, io_backend={'type': 'disk'}))
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (None, "has no value for 'key', which its meta_info.txt lists"),
+        (b'P6\n4 4\n255\n' + bytes(47), 'key is damaged: 47 bytes for 4x4x3 pixels'),
+    ],
+)
+def test_damaged_lmdbs(tmp_path: Path, value: bytes | None, message: str) -> None:
+    path = tmp_path / 'damaged.lmdb'
+    with lmdb.open(str(path), map_size=1 << 20) as env, env.begin(write=True) as transaction:
+        if value is not None:
+            transaction.put(b'key', value)
+    (path / 'meta_info.txt').write_text('key.png (4,4,3) 0\n')
+    with pytest.raises(ValueError, match=message):
+        build_dataset(options([path, path]))[0]
+
+
+def test_values_are_views_of_the_file(tmp_path: Path) -> None:
+    """Of every size around a page and around those that LMDB keeps inside of its tree's pages."""
+    rng = np.random.default_rng(0)
+    expected = {f'{size}': rng.bytes(size) for size in (*range(1, 8200, 37), 50_000, 1_000_000)}
+    with lmdb.open(str(tmp_path), map_size=1 << 25) as env, env.begin(write=True) as transaction:
+        for key, value in expected.items():
+            transaction.put(key.encode(), value)
+    values = MappedLmdb(str(tmp_path), expected)
+    for key, value in expected.items():
+        found = values[key]
+        assert found.tobytes() == value
+        assert not found.flags.owndata
+        assert not found.flags.writeable
+
+
+def test_a_file_that_is_replaced(photos: Path, tmp_path: Path) -> None:
+    """The dataset that maps it keeps what it had, a new one reads the new file, and mixing is refused."""
+    old, new = (pack_folder(photos, tmp_path / name, 'photos', [SCALE]) for name in ('old', 'new'))
+    dataset = build_dataset(options(old, phase='val'))
+    sample = dataset[0]
+    for path in old[0].parent.rglob('data.mdb'):
+        content = bytearray((new[0].parent / path.relative_to(old[0].parent)).read_bytes())
+        content[-1000:] = bytes(1000)
+        path.with_name('other').write_bytes(content)
+        path.with_name('other').replace(path)
+    assert_equal(dataset[0], sample)
+    assert [key['gt_path'] for key in build_dataset(options(old, phase='val'))] == [
+        'astronaut',
+        'camera',
+        'coffee',
+        'grey',
+    ]
+    with pytest.raises(ValueError, match='has been replaced since the dataset was built'):
+        _map.__wrapped__(dataset._gt_values._path, dataset._gt_values._version)
