@@ -54,8 +54,9 @@ def random_of(index: int) -> Iterator[None]:
     if not isinstance(index, Draw):
         yield
         return
+    seed, epoch, position = index.key
     state = random.getstate()
-    random.seed(str(index.key))
+    random.seed(seed << 64 | epoch << 32 | position)
     try:
         yield
     finally:
