@@ -12,6 +12,7 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +44,10 @@ def functional_tensor() -> tuple[bool, str]:
     # A module that another project put there may have no __spec__, for which find_spec raises a ValueError.
     if name in sys.modules or importlib.util.find_spec(name) is not None:
         return False, f'{name} exists'
+    import basicsr
+
+    if name not in Path(basicsr.__path__[0], 'data/degradations.py').read_text(encoding='utf-8'):
+        return False, f'this basicsr does not import {name}'
     from torchvision.transforms.functional import rgb_to_grayscale
 
     module = types.ModuleType(name, 'What BasicSR imports from a module that torchvision has removed.')

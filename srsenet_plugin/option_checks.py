@@ -26,7 +26,7 @@ def apply() -> None:
     def parse_and_check_options(*args: Any, **kwargs: Any) -> Any:
         try:
             opt, namespace = parse_options(*args, **kwargs)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise OptionError(f'The option file cannot be read: {error}') from None
         except OSError as error:
             if error.filename is None:
@@ -48,7 +48,7 @@ def apply() -> None:
 
 
 def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
-    if opt['num_gpu'] != 0 and not torch.cuda.is_available():
+    if opt['num_gpu'] != 0 and not torch.cuda.device_count():
         yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. num_gpu: auto takes what there is.'
 
 

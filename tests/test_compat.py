@@ -103,6 +103,21 @@ def test_shims_leave_alone_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+def test_functional_tensor_is_left_to_a_toolbox_that_does_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """BasicSR with its import corrected, as a clone of it may have it."""
+    import basicsr
+
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/degradations.py').write_text('from torchvision.transforms.functional import rgb_to_grayscale')
+    monkeypatch.setattr(basicsr, '__path__', [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, 'torchvision.transforms.functional_tensor', raising=False)
+    active, reason = compat.functional_tensor()
+    assert not active
+    assert 'torchvision.transforms.functional_tensor' in reason
+
+
 @pytest.mark.parametrize(
     'hostile',
     [

@@ -213,6 +213,7 @@ def test_large_images() -> None:
         (np.zeros((2, 2)), {'output_size': (4, 0)}, 'two integers greater than 0'),
         (np.zeros((2, 2)), {'output_size': (4, 4.0)}, 'two integers greater than 0'),
         (np.zeros((2, 2)), {'output_size': (4, 4, 3)}, 'two integers greater than 0'),
+        (np.zeros((2, 2)), {'output_size': 4}, 'two integers greater than 0'),
     ],
 )
 def test_outside_the_contract(img: Any, arguments: dict[str, Any], message: str) -> None:

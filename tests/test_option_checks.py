@@ -89,6 +89,14 @@ def test_unreadable_option_files(text: str, message: str, tmp_path: Path, monkey
         parse(text, tmp_path, monkeypatch)
 
 
+def test_binary_option_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'opt.yml'
+    path.write_bytes(bytes(range(128, 256)))
+    monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(path)])
+    with pytest.raises(OptionError, match='The option file cannot be read'):
+        options.parse_options(str(tmp_path))
+
+
 def test_keys_that_are_not_there(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="There is no 'train' in the option file, or where --force_yml looks for it"):
         parse(opt, tmp_path, monkeypatch, '--force_yml', 'train:total_iter=3')

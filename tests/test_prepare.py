@@ -61,6 +61,12 @@ def test_meta_info_and_size(photos: Path, tmp_path: Path) -> None:
     assert pixels < (hr / 'data.mdb').stat().st_size < pixels + 60_000
 
 
+def test_a_scale_named_twice_is_one(photos: Path, tmp_path: Path) -> None:
+    expected = [path.read_bytes() for out in pack_folder(photos, tmp_path, 'once', [2, 4]) for path in out.iterdir()]
+    twice = pack_folder(photos, tmp_path, 'twice', [4, 2, 4])
+    assert [path.read_bytes() for out in twice for path in out.iterdir()] == expected
+
+
 def test_map_grows(tmp_path: Path) -> None:
     """More than the map that the writer starts with, in one image and in several."""
     rng = np.random.default_rng(0)

@@ -94,7 +94,7 @@ def _scales_and_sizes(
         if scale * min(in_sizes) < 1 / MAX_WIDENING:
             raise ValueError(f'imresize: scale {scale} leaves nothing of an image of {in_sizes[0]}x{in_sizes[1]}')
         return [scale, scale], [math.ceil(size * scale) for size in in_sizes]
-    sizes = list(output_size)
+    sizes = list(output_size) if isinstance(output_size, (tuple, list)) else []
     if len(sizes) != 2 or not all(isinstance(size, numbers.Integral) and size > 0 for size in sizes):
         raise ValueError(f'imresize: output_size must be two integers greater than 0; got {output_size!r}')
     return [out / size for out, size in zip(sizes, in_sizes)], sizes

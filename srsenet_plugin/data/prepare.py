@@ -37,6 +37,7 @@ def pack_folder(source: Path, out: Path, name: str, scales: Sequence[int]) -> li
         ValueError: The source has no images, one of them cannot be used, or two have one key.
         FileExistsError: Some of the LMDBs exist and some do not.
     """
+    scales = sorted(set(scales))
     targets = [out / f'{name}_HR.lmdb', *(out / f'{name}_LR_bicubic_X{scale}.lmdb' for scale in scales)]
     if _all_exist(targets):
         return targets
