@@ -44,7 +44,8 @@ setup(
     data_files=[('', ['srsenet_plugin/srsenet_plugin.pth'])],
     cmdclass={'install_data': InstallDataInSitePackages},
     entry_points={'console_scripts': ['srsenet = srsenet_plugin.cli:main']},
-    # rich and matplotlib come with mmengine; scipy, scikit-image and tqdm with basicsr.
+    # filelock comes with torch; rich and matplotlib with mmengine; pillow, requests, scipy, scikit-image and tqdm with
+    # basicsr.
     install_requires=[
         'torch>=2.1',
         'torchvision>=0.16',
@@ -56,7 +57,7 @@ setup(
         'pyyaml',
     ],
     extras_require={
-        'test': ['pytest', 'hypothesis', 'ruff', 'mypy', 'types-PyYAML', 'setuptools>=77'],
+        'test': ['pytest', 'hypothesis', 'ruff', 'mypy', 'psutil', 'types-PyYAML', 'types-psutil', 'setuptools>=77'],
         'export': ['onnx', 'onnxruntime', 'safetensors'],
     },
 )

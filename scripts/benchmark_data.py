@@ -1,19 +1,25 @@
 """Prints how fast data is made and read, side by side with BasicSR in one run: medians of interleaved repetitions, as
-ratios."""
+ratios. It takes some minutes; arguments name the parts to measure: imresize, packing, loader."""
 
 from __future__ import annotations
 
 import contextlib
-import io
+import itertools
+import multiprocessing
+import os
+import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import skimage.data
 import torch
 from basicsr.data import build_dataset
@@ -26,18 +32,24 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data import imresize
-from srsenet_plugin.data.prepare import pack_folder
+from srsenet_plugin.data.prepare import Packing, lmdb_folders, pack_images
 
 REPETITIONS = 15
 SCALES = (2, 4, 8)
+IMAGES = 24
+PACKINGS = 3
 BATCHES = 4  # of 16 samples, in each repetition of the loader's measurement
 
 
 def main() -> None:
+    parts = sys.argv[1:] or ['imresize', 'packing', 'loader']
     console = Console()
-    console.print(measure_imresize())
-    with tempfile.TemporaryDirectory() as folder:
-        console.print(measure_loader(Path(folder)))
+    if 'imresize' in parts:
+        console.print(measure_imresize())
+    for part, measure in (('packing', measure_packing), ('loader', measure_loader)):
+        if part in parts:
+            with tempfile.TemporaryDirectory() as folder:
+                console.print(measure(Path(folder)))
 
 
 def measure_imresize() -> Table:
@@ -54,45 +66,115 @@ def measure_imresize() -> Table:
     return table
 
 
+def measure_packing(folder: Path) -> Table:
+    """From HR images to LMDBs to train from at all scales, in processes of their own, after their imports."""
+    source = folder / 'hr'
+    write_div2k_like_images(source, IMAGES)
+    table = Table(
+        *('', 'BasicSR', 'srsenet_plugin', 'ratio'), title=f'LMDBs at x2, x4, x8 of {IMAGES} PNGs of 2040x1356'
+    )
+    rows: list[tuple[list[float], list[float]]] = [([], []), ([], [])]
+    for _ in range(PACKINGS):
+        for pack, own in zip((pack_as_basicsr, pack_ours), rows):
+            out = folder / 'out'
+            own_seconds, own_peak = own
+            seconds, peak = in_a_process(pack, source, out)
+            own_seconds.append(seconds)
+            own_peak.append(peak)
+            shutil.rmtree(out)
+    (theirs, their_peak), (ours, our_peak) = ([statistics.median(values) for values in own] for own in rows)
+    table.add_row('whole', f'{theirs:.1f} s', f'{ours:.1f} s', f'{theirs / ours:.1f}')
+    table.add_row(
+        'an image', f'{theirs / IMAGES * 1e3:.0f} ms', f'{ours / IMAGES * 1e3:.0f} ms', f'{theirs / ours:.1f}'
+    )
+    table.add_row('peak memory', f'{their_peak:.0f} MB', f'{our_peak:.0f} MB', f'{their_peak / our_peak:.1f}')
+    return table
+
+
+def in_a_process(pack: Callable[[Path, Path], object], source: Path, out: Path) -> tuple[float, float]:
+    """Seconds that the call takes, and the most memory in MB that its process and its children hold together."""
+    context = multiprocessing.get_context('spawn')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=timed, args=(sender, pack, source, out))
+    process.start()
+    root = psutil.Process(process.pid)
+    peak = 0
+    while process.is_alive():
+        with contextlib.suppress(psutil.Error):
+            processes = [root, *root.children(recursive=True)]
+            peak = max(peak, sum(one.memory_full_info().pss for one in processes))
+        process.join(0.05)
+    return receiver.recv(), peak / 1e6
+
+
+def timed(sender: Connection, pack: Callable[[Path, Path], object], source: Path, out: Path) -> None:
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        start = time.perf_counter()
+        pack(source, out)
+        sender.send(time.perf_counter() - start)
+
+
+def pack_ours(source: Path, out: Path) -> None:
+    pack_images(source, out, 'ours', Packing(SCALES))
+
+
+def pack_as_basicsr(source: Path, out: Path) -> None:
+    """BasicSR's way for DIV2K: LR images, then sub-images of them all, then LMDBs; PNGs each time.
+
+    The steps and numbers are those of extract_subimages.py and create_lmdb.py in its repository; a process for each
+    processor does the work on images.
+    """
+    for scale in SCALES:
+        (out / f'lr{scale}').mkdir(parents=True)
+    folders = {1: source, **{scale: out / f'lr{scale}' for scale in SCALES}}
+    with multiprocessing.Pool() as pool:
+        pool.map(partial(write_lr_images, out), sorted(source.iterdir()))
+        for scale, folder in folders.items():
+            sub_images = out / f'sub{scale}'
+            sub_images.mkdir()
+            pool.map(partial(write_sub_images, sub_images, scale), sorted(folder.iterdir()))
+    for scale in folders:
+        names = sorted(os.listdir(out / f'sub{scale}'))
+        keys = [Path(name).stem for name in names]
+        make_lmdb_from_imgs(str(out / f'sub{scale}'), str(out / f'sub{scale}.lmdb'), names, keys)
+
+
+def write_lr_images(out: Path, path: Path) -> None:
+    img = np.asarray(cv2.imread(str(path)))
+    img = img[: img.shape[0] // 8 * 8, : img.shape[1] // 8 * 8]
+    for scale in SCALES:
+        lr = basicsr_on_uint8(img, 1 / scale)
+        cv2.imwrite(str(out / f'lr{scale}' / path.name), np.clip(lr * 255, 0, 255).round().astype(np.uint8))
+
+
+def write_sub_images(out: Path, scale: int, path: Path) -> None:
+    """Sub-images of 480x480 HR pixels every 240 pixels, and at the far edges."""
+    size, step = 480 // scale, 240 // scale
+    img = np.asarray(cv2.imread(str(path)))
+    img = img[: 1352 // scale, : 2040 // scale]
+    tops, lefts = (sorted({*range(0, side - size + 1, step), side - size}) for side in img.shape[:2])
+    for i, (top, left) in enumerate(itertools.product(tops, lefts)):
+        sub_image = img[top : top + size, left : left + size]
+        cv2.imwrite(str(out / f'{path.stem}_s{i:03}.png'), sub_image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+
+
 def measure_loader(folder: Path) -> Table:
     """Batches of 16 crops of 96x96 Y in one process: PairedImageDataset on sub-images in PNG, ours on whole images."""
-    (folder / 'hr').mkdir()
-    cv2.imwrite(str(folder / 'hr/0001.png'), div2k_like_image())
-    with contextlib.redirect_stdout(io.StringIO()):
-        whole = pack_folder(folder / 'hr', folder, 'whole', SCALES)
-        sub_images = pack_sub_images(folder)
-
+    write_div2k_like_images(folder / 'hr', 1)
+    for pack in (pack_ours, pack_as_basicsr):
+        in_a_process(pack, folder / 'hr', folder)
+    whole = lmdb_folders(folder, 'ours', SCALES)
     table = Table('Y, 96x96', 'BasicSR', 'srsenet_plugin', 'ratio', title='samples per second of one process')
-    for scale in SCALES:
+    for scale, lr in zip(SCALES, whole[1:]):
         loaders = [
-            loader('PairedImageDataset', sub_images[0], sub_images[scale], scale),
-            loader('PairedLmdbDataset', whole[0], whole[1 + SCALES.index(scale)], scale),
+            loader('PairedImageDataset', folder / 'sub1.lmdb', folder / f'sub{scale}.lmdb', scale),
+            loader('PairedLmdbDataset', whole[0], lr, scale),
         ]
         theirs, ours = (
             16 * BATCHES / seconds for seconds in interleaved_medians(*(partial(list, one) for one in loaders))
         )
         table.add_row(f'x{scale}', f'{theirs:.0f}', f'{ours:.0f}', f'{ours / theirs:.1f}')
     return table
-
-
-def pack_sub_images(folder: Path) -> dict[int, Path]:
-    """BasicSR's way for DIV2K: 480x480 HR sub-images every 240 pixels and the LR ones of each scale, PNGs in LMDBs."""
-    img = div2k_like_image()
-    packed = {}
-    for scale in (0, *SCALES):
-        source = folder / f'sub{scale}'
-        source.mkdir()
-        step = scale or 1
-        lr = imresize(img, 1 / scale) if scale else img
-        for top in range(0, 1356 - 480 + 1, 240):
-            for left in range(0, 2040 - 480 + 1, 240):
-                sub_image = lr[top // step : (top + 480) // step, left // step : (left + 480) // step]
-                # compression level of BasicSR's extract_subimages.py
-                cv2.imwrite(str(source / f'{top}_{left}.png'), sub_image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        names = sorted(path.name for path in source.iterdir())
-        packed[scale] = folder / f'sub{scale}.lmdb'
-        make_lmdb_from_imgs(str(source), str(packed[scale]), names, [Path(name).stem for name in names])
-    return packed
 
 
 def loader(dataset_type: str, gt: Path, lq: Path, scale: int) -> DataLoader:
@@ -121,11 +203,19 @@ def basicsr_on_uint8(img: NDArray, scale: float) -> NDArray:
     return basicsr_imresize(img / 255.0, scale)
 
 
-def div2k_like_image() -> NDArray:
+def div2k_like_image(photo: NDArray | None = None) -> NDArray:
     """A photograph tiled to the size of most of DIV2K, (1356, 2040, 3)."""
-    photo = skimage.data.coffee()
+    photo = skimage.data.coffee() if photo is None else photo
     tiles = [-(-side // size) for side, size in zip((1356, 2040), photo.shape)]
     return np.ascontiguousarray(np.tile(photo, (*tiles, 1))[:1356, :2040])
+
+
+def write_div2k_like_images(folder: Path, count: int) -> None:
+    folder.mkdir()
+    photos = [skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.rocket()]
+    for i in range(count):
+        img = np.roll(div2k_like_image(photos[i % len(photos)]), (37 * i, 91 * i), (0, 1))
+        cv2.imwrite(str(folder / f'{i + 1:04}.png'), cv2.cvtColor(img, cv2.COLOR_RGB2BGR))
 
 
 def interleaved_medians(*functions: Callable[[], object]) -> list[float]:

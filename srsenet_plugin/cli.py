@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from srsenet_plugin.version import __version__
@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f'srsenet: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('srsenet: interrupted', file=sys.stderr)
+        return 130
     return 0
 
 
@@ -32,16 +35,40 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser('prepare', help='make training and benchmark data from HR images')
     kinds = prepare.add_subparsers(metavar='KIND', required=True)
     div2k = kinds.add_parser('div2k', help='DIV2K_train_HR.lmdb and DIV2K_train_LR_bicubic_X{2,4,8}.lmdb')
-    div2k.set_defaults(run=_pack_folder, name='DIV2K_train')
-    folder = kinds.add_parser('folder', help='the same for any folder of images')
+    origin = div2k.add_mutually_exclusive_group()
+    origin.add_argument('--source', help='folder or zip archive of the HR images; default: OUT/DIV2K_train_HR.zip')
+    origin.add_argument('--download', action='store_true', help='fetch that archive first, if it is not there')
+    div2k.set_defaults(run=_prepare_div2k)
+    folder = kinds.add_parser('folder', help='the same for any images')
     folder.add_argument('--name', required=True, help="start of the LMDBs' names")
-    folder.set_defaults(run=_pack_folder)
+    folder.set_defaults(run=_prepare_folder)
     benchmark = kinds.add_parser('benchmark', help='folders GTmod{2,4,8} and LRbicx{2,4,8} for testing')
-    benchmark.set_defaults(run=_make_benchmark)
+    benchmark.set_defaults(run=_prepare_benchmark)
+    for kind in (folder, benchmark):
+        kind.add_argument(
+            '--source', required=True, help="folder or zip archive of HR images, or a URI that mmengine's fileio reads"
+        )
     for kind in (div2k, folder, benchmark):
-        kind.add_argument('--source', type=Path, required=True, help='folder of HR images')
         kind.add_argument('--out', type=Path, required=True, help='folder to make the data in')
         kind.add_argument('--scales', type=_scale, nargs='+', default=[2, 4, 8], help='default: 2 4 8')
+        kind.add_argument('--skip-bad', action='store_true', help='leave out images that cannot be used, and list them')
+    for kind in (div2k, folder):
+        kind.add_argument(
+            '--downsizes',
+            type=_downsize,
+            nargs='+',
+            default=[1],
+            metavar='SIZE',
+            help="take each image at these sizes, as the paper's authors do at 1 0.7 0.5; default: 1",
+        )
+        kind.add_argument('--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb')
+        kind.add_argument('--encoding', choices=('ppm', 'png'), default='ppm', help='png is smaller and slower to read')
+        kind.add_argument('--gt-size', type=_positive, default=96, help='refuse images smaller than this; default: 96')
+    verify = kinds.add_parser('verify', help='check LMDBs of images: keys, shapes and checksums')
+    verify.add_argument('lmdbs', type=Path, nargs='+', metavar='LMDB')
+    verify.set_defaults(run=_verify)
+    for kind in (div2k, folder, benchmark, verify):
+        kind.add_argument('--workers', type=_positive, help='threads; default: one for each processor')
     return parser
 
 
@@ -55,6 +82,22 @@ def _scale(text: str) -> int:
     return scale
 
 
+def _downsize(text: str) -> float:
+    try:
+        downsize = float(text)
+    except ValueError:
+        downsize = 0
+    if not 0 < downsize <= 1:
+        raise argparse.ArgumentTypeError(f'a downsize is greater than 0 and at most 1, not {text}')
+    return downsize
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'an integer of at least 1 is expected, not {text}')
+    return int(text)
+
+
 # Each command imports what it needs, so that none pays for the others.
 
 
@@ -64,18 +107,49 @@ def _doctor(args: argparse.Namespace) -> None:
     doctor.print_report()
 
 
-def _pack_folder(args: argparse.Namespace) -> None:
+def _prepare_div2k(args: argparse.Namespace) -> None:
+    from srsenet_plugin.data import download, prepare
+
+    args.name = 'DIV2K_train'
+    if args.source is None:
+        args.source = archive = args.out / 'DIV2K_train_HR.zip'
+        if not all(folder.exists() for folder in prepare.lmdb_folders(args.out, args.name, args.scales)):
+            if args.download:
+                download.fetch_div2k(archive)
+            elif not archive.exists():
+                raise ValueError(
+                    f'There is no {archive}. --download fetches it; by hand, put {download.URL} there; '
+                    'or name the folder or archive with --source.'
+                )
+    _prepare_folder(args)
+
+
+def _prepare_folder(args: argparse.Namespace) -> None:
     from srsenet_plugin.data import prepare
 
-    _print_paths(prepare.pack_folder(args.source, args.out, args.name, args.scales))
+    packing = prepare.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
+    left_out = prepare.pack_images(args.source, args.out, args.name, packing, args.workers, args.skip_bad)
+    _report(prepare.lmdb_folders(args.out, args.name, args.scales), left_out)
 
 
-def _make_benchmark(args: argparse.Namespace) -> None:
+def _prepare_benchmark(args: argparse.Namespace) -> None:
     from srsenet_plugin.data import prepare
 
-    _print_paths(prepare.make_benchmark(args.source, args.out, args.scales))
+    left_out = prepare.make_benchmark(args.source, args.out, args.scales, args.workers, args.skip_bad)
+    _report(prepare.benchmark_folders(args.out, args.scales), left_out)
 
 
-def _print_paths(paths: Sequence[Path]) -> None:
-    for path in paths:
+def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:
+    if left_out:
+        print(f'Left out {len(left_out)} images:', file=sys.stderr)
+        for name, reason in left_out.items():
+            print(f'  {name} {reason}', file=sys.stderr)
+    for path in made:
         print(path)
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from srsenet_plugin.data import lmdb_check
+
+    for folder in args.lmdbs:
+        print(f'{folder}: {lmdb_check.check_lmdb(folder, args.workers)} images, as they should be')

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import yaml
 
+from srsenet_plugin.data.manifest import read_manifest
+
 
 class OptionError(SystemExit):
     """Ends the command as argparse does for a wrong argument: the message on stderr, no traceback, exit status 1."""
@@ -39,7 +41,7 @@ def apply() -> None:
                     f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
-        problems = '\n'.join((*_device_problems(opt), *_missing_files(opt)))
+        problems = '\n'.join((*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt)))
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
         return opt, namespace
@@ -76,3 +78,13 @@ def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
                 and not os.path.exists(path)
             ):
                 yield f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there.'
+
+
+def _misread_lmdbs(opt: Mapping[str, Any]) -> Iterator[str]:
+    """LMDBs of Y that a dataset would take for grey images, and convert to Y once more."""
+    for phase, dataset in opt['datasets'].items():
+        if dataset.get('type') == 'PairedLmdbDataset':
+            continue
+        for key, root in dataset.items():
+            if key.startswith('dataroot') and read_manifest(str(root))['recipe'].get('colour') == 'y':
+                yield f'  {root} ({key} of datasets: {phase}) holds Y alone, which only PairedLmdbDataset reads.'

@@ -58,6 +58,13 @@ def test_resume(workspace: Path, trained: str) -> None:
     assert len(losses(printed)) == 1
 
 
+def test_train_with_the_stock_dataset(workspace: Path) -> None:
+    options = ['name=stock_dataset', 'datasets:train:type=PairedImageDataset']
+    printed = run(['python', 'basicsr/train.py', '-opt', 'options/train_SrSENet_x2.yml', *SHORT, *options], workspace)
+    assert 'Dataset [PairedImageDataset] - DIV2K is built.' in printed
+    assert len(losses(printed)) == 3
+
+
 def test_torchrun(workspace: Path) -> None:
     printed = run(
         [

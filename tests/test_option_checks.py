@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from basicsr.utils import options
 from conftest import run
 
+from srsenet_plugin.data.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.option_checks import OptionError
 
 
@@ -54,6 +56,21 @@ def test_missing_datasets_are_named_with_their_command(
         '    Make it with: srsenet prepare this',
         '  no/gt (dataroot_gt of datasets: val) does not exist.',
     ]
+
+
+def test_lmdbs_of_y_are_for_the_dataset_that_knows_them(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LmdbWriter(tmp_path / 'y.lmdb', {'colour': 'y'}) as writer:
+        writer.put('key', encode(np.zeros((8, 8), np.uint8), 'ppm'))
+    train = opt['datasets']['train']
+    train |= {'dataroot_gt': str(tmp_path / 'y.lmdb'), 'type': 'PairedLmdbDataset'}
+    parse(opt, tmp_path, monkeypatch)
+    train['type'] = 'PairedImageDataset'
+    with pytest.raises(
+        OptionError, match=r'y\.lmdb \(dataroot_gt .* holds Y alone, which only PairedLmdbDataset reads'
+    ):
+        parse(opt, tmp_path, monkeypatch)
 
 
 def test_roots_of_other_backends_are_not_looked_for(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

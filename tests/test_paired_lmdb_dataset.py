@@ -14,13 +14,16 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils import bgr2ycbcr
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from conftest import write_photo
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data.draws import Draw, random_of
+from srsenet_plugin.data.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb, _map
-from srsenet_plugin.data.prepare import pack_folder
+from srsenet_plugin.data.paired_lmdb_dataset import _rgb_to_y
+from srsenet_plugin.data.prepare import Packing, lmdb_folders, pack_images
 
 SCALE = 4
 
@@ -38,7 +41,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def lmdbs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return pack_folder(photos, tmp_path_factory.mktemp('packed'), 'photos', [SCALE])
+    return pack(photos, tmp_path_factory.mktemp('packed'))
+
+
+def pack(photos: Path, out: Path, **packing: Any) -> list[Path]:
+    pack_images(photos, out, 'photos', Packing([SCALE], gt_size=32, **packing))
+    return lmdb_folders(out, 'photos', [SCALE])
 
 
 def options(lmdbs: Sequence[Path], **others: Any) -> dict[str, Any]:
@@ -86,6 +94,35 @@ def test_samples_are_those_of_the_stock_dataset(
                 random.seed(repetition)
                 samples.append(dataset[index])
             assert_equal(*samples)
+
+
+def test_y_of_every_colour_is_basicsrs() -> None:
+    blue_green = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1).astype(np.uint8)
+    for red in range(256):
+        bgr = np.dstack([blue_green, np.full((256, 256), red, np.uint8)])
+        expected = bgr2ycbcr(bgr.astype(np.float32) / 255.0, y_only=True)
+        assert np.array_equal(_rgb_to_y(bgr[..., ::-1]).astype(np.float32), expected)
+
+
+def test_lmdbs_of_y(photos: Path, tmp_path: Path) -> None:
+    gt, lq = pack(photos, tmp_path, colour='y')
+    dataset = build_dataset(options([gt, lq], phase='val', color='y'))
+    for sample in dataset:
+        with lmdb.open(str(gt), readonly=True, lock=False) as env, env.begin() as transaction:
+            value = np.frombuffer(transaction.get(sample['gt_path'].encode()), np.uint8)
+        expected = cv2.imdecode(value, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        assert np.array_equal(sample['gt'], expected[None])
+        assert sample['lq'].shape == (1, expected.shape[0] // SCALE, expected.shape[1] // SCALE)
+    cropped = build_dataset(options([gt, lq], color='y'))[0]
+    assert (cropped['gt'].shape, cropped['lq'].shape) == ((1, 32, 32), (1, 8, 8))
+
+
+def test_lmdbs_of_y_are_not_taken_for_grey_images(photos: Path, lmdbs: Sequence[Path], tmp_path: Path) -> None:
+    gt, lq = pack(photos, tmp_path, colour='y')
+    with pytest.raises(ValueError, match='LMDBs of Y come in pairs and need color: y'):
+        build_dataset(options([gt, lq]))
+    with pytest.raises(ValueError, match='LMDBs of Y come in pairs'):
+        build_dataset(options([gt, lmdbs[1]], color='y'))
 
 
 def test_other_encodings_are_decoded(photos: Path, lmdbs: Sequence[Path], tmp_path: Path) -> None:
@@ -153,13 +190,11 @@ def test_seed_matters_and_the_global_state_stays() -> None:
     before = random.getstate()
     values = []
     for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)):
-        with random_of(Draw(5, key)):
-            values.append(random.random())
+        values.append(random_of(Draw(5, key)).random())
     assert len(set(values)) == 4
     assert values[0] == values[-1]
     assert random.getstate() == before
-    with random_of(5):
-        assert random.random() == random.Random(0).random()
+    assert random_of(5).random() == random.Random(0).random()
 
 
 def test_draws_are_integers_that_travel() -> None:
@@ -217,7 +252,7 @@ def test_values_are_views_of_the_file(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path), map_size=1 << 25) as env, env.begin(write=True) as transaction:
         for key, value in expected.items():
             transaction.put(key.encode(), value)
-    values = MappedLmdb(str(tmp_path), expected)
+    values = MappedLmdb(tmp_path)
     for key, value in expected.items():
         found = values[key]
         assert found.tobytes() == value
@@ -225,9 +260,31 @@ def test_values_are_views_of_the_file(tmp_path: Path) -> None:
         assert not found.flags.writeable
 
 
+@pytest.mark.parametrize(
+    ('lq_shape', 'message'),
+    [((8, 9), r'has shape \(32, 32\), which is not 4 times that of its LQ'), ((8, 8), 'less than gt_size: 64')],
+)
+def test_sizes_that_do_not_fit(tmp_path: Path, lq_shape: tuple[int, int], message: str) -> None:
+    with LmdbWriter(tmp_path / 'gt.lmdb', {}) as gt, LmdbWriter(tmp_path / 'lq.lmdb', {}) as lq:
+        gt.put('key', encode(np.zeros((32, 32, 3), np.uint8), 'ppm'))
+        lq.put('key', encode(np.zeros((*lq_shape, 3), np.uint8), 'ppm'))
+    dataset = build_dataset(options([tmp_path / 'gt.lmdb', tmp_path / 'lq.lmdb'], gt_size=64))
+    with pytest.raises(ValueError, match=message):
+        dataset[0]
+
+
+def test_an_lmdb_that_is_cut_off(photos: Path, tmp_path: Path) -> None:
+    """Reading beyond the end of the file would end the process with a bus error."""
+    lmdbs = pack(photos, tmp_path)
+    data = lmdbs[1] / 'data.mdb'
+    data.write_bytes(data.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r'data\.mdb is cut off'):
+        build_dataset(options(lmdbs))
+
+
 def test_a_file_that_is_replaced(photos: Path, tmp_path: Path) -> None:
     """The dataset that maps it keeps what it had, a new one reads the new file, and mixing is refused."""
-    old, new = (pack_folder(photos, tmp_path / name, 'photos', [SCALE]) for name in ('old', 'new'))
+    old, new = (pack(photos, tmp_path / name) for name in ('old', 'new'))
     dataset = build_dataset(options(old, phase='val'))
     sample = dataset[0]
     for path in old[0].parent.rglob('data.mdb'):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,19 +44,12 @@ def apply() -> None:
     EnlargedSampler.__iter__ = iterate_draws
 
 
-@contextmanager
-def random_of(index: int) -> Iterator[None]:
-    """Within it, the module ``random`` that BasicSR's transforms use follows from the draw alone.
+def random_of(index: int) -> Any:
+    """What to draw a sample's crop and augmentation from: a generator that follows from the draw alone.
 
-    With a plain index it is left as it is.
+    For a plain index it is the module ``random``, which BasicSR's transforms use.
     """
     if not isinstance(index, Draw):
-        yield
-        return
+        return random
     seed, epoch, position = index.key
-    state = random.getstate()
-    random.seed(seed << 64 | epoch << 32 | position)
-    try:
-        yield
-    finally:
-        random.setstate(state)
+    return random.Random(seed << 64 | epoch << 32 | position)

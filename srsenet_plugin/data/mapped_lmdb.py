@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Iterable
 
 import lmdb
 import numpy as np
@@ -17,37 +16,55 @@ from numpy.typing import NDArray
 
 
 class MappedLmdb:
-    """The values of some keys of an LMDB, as views into its file.
+    """The values of an LMDB, as views into its file.
 
     Args:
-        folder (str): The LMDB's folder.
-        keys (Iterable[str]): Keys to read.
+        folder (str | PathLike): The LMDB's folder.
 
     Raises:
-        ValueError: A key has no value, or the file is no LMDB that this can read.
+        ValueError: It is no LMDB, is cut off, or its file is not laid out as this expects.
     """
 
-    def __init__(self, folder: str, keys: Iterable[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._path = os.path.join(folder, 'data.mdb')
         self._version = _version(self._path)
-        self._places: dict[str, tuple[int, int]] = {}
-        with (
-            lmdb.open(folder, readonly=True, lock=False, readahead=False) as environment,
-            environment.begin(buffers=True) as transaction,
-        ):
-            page_size = environment.stat()['psize']
-            for key in keys:
-                value = transaction.get(key.encode())
-                if value is None:
-                    raise ValueError(f'{folder} has no value for {key!r}, which its meta_info.txt lists.')
-                self._places[key] = _offset(value, page_size), len(value)
-                if self[key][:64].tobytes() != bytes(value[:64]):
-                    raise ValueError(f'{self._path} has pages of an unknown kind; PairedImageDataset may read it.')
+        self._places = locate_values(folder)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
 
     def __getitem__(self, key: str) -> NDArray[np.uint8]:
         """The value of a key, shape (bytes,), uint8; read-only, and memory of the file."""
         start, size = self._places[key]
         return _map(self._path, self._version)[start : start + size]
+
+
+def locate_values(folder: str | os.PathLike[str]) -> dict[str, tuple[int, int]]:
+    """Where the values of an LMDB are in its ``data.mdb``: offset and size in bytes, by key.
+
+    Raises:
+        ValueError: It is no LMDB, is cut off, or its file is not laid out as this expects.
+    """
+    path = os.path.join(folder, 'data.mdb')
+    if not os.path.isfile(path):  # LMDB would make it
+        raise ValueError(f'{path} does not exist.')
+    places = {}
+    try:
+        with lmdb.open(os.fspath(folder), readonly=True, lock=False, readahead=False) as environment:
+            page_size = environment.stat()['psize']
+            # Pages beyond the end of the file would kill the process, not raise.
+            if os.path.getsize(path) < (environment.info()['last_pgno'] + 1) * page_size:
+                raise ValueError(f'{path} is cut off.')
+            with environment.begin(buffers=True) as transaction, open(path, 'rb') as file:
+                for key, value in transaction.cursor():
+                    offset = _offset(value, page_size)
+                    file.seek(offset)
+                    if file.read(min(64, len(value))) != bytes(value[:64]):
+                        raise ValueError(f'{path} has pages of an unknown kind; PairedImageDataset may read it.')
+                    places[bytes(key).decode()] = offset, len(value)
+    except lmdb.Error as error:
+        raise ValueError(f'{path} is no LMDB, or damaged ({error}).') from None
+    return places
 
 
 def _version(path: str) -> tuple[int, ...]:

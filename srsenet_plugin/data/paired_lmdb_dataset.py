@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from basicsr.data.paired_image_dataset import PairedImageDataset
-from basicsr.data.transforms import augment, paired_random_crop
-from basicsr.utils import imfrombytes, img2tensor
+from basicsr.utils import imfrombytes
 from basicsr.utils.registry import DATASET_REGISTRY
 from numpy.typing import NDArray
-from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from srsenet_plugin.data.draws import random_of
+from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb
 
-# What red, green and blue of each uint8 value add to Y (ITU-R BT.601, as MATLAB's rgb2ycbcr).
-Y_TABLES = [np.float64(np.arange(256, dtype=np.float32) / 255.0) * weight for weight in (65.481, 128.553, 24.966)]
 NETPBM_HEADER = re.compile(rb'P([56])\s(\d+)\s(\d+)\s255\s')
+
+# What red, green and blue of each uint8 value add to Y (ITU-R BT.601, as MATLAB's rgb2ycbcr), red with the constant.
+# The sums, rounded to float32, are BasicSR's for each of the 2^24 colours, although it divides by 255 last.
+Y_TABLES = [
+    (np.arange(256, dtype=np.float32) / 255.0 * np.float64(weight) + constant) / 255.0
+    for weight, constant in ((65.481, 16.0), (128.553, 0.0), (24.966, 0.0))
+]
 
 
 @DATASET_REGISTRY.register()
@@ -30,7 +34,7 @@ class PairedLmdbDataset(PairedImageDataset):
 
     The options and the samples are those of BasicSR's ``PairedImageDataset``, of which it is the fast form: it maps the
     LMDB into memory, and slices the crop before it converts anything. Images in another encoding, such as PNG, are
-    decoded whole.
+    decoded whole. LMDBs of Y alone (``srsenet prepare --colour y``) need ``color: y``.
 
     Drawn by BasicSR's ``EnlargedSampler``, a sample's crop and augmentation follow from the seed, the epoch and its
     position in the epoch alone: the number of workers or ranks changes nothing. With plain indices they come from the
@@ -40,7 +44,7 @@ class PairedLmdbDataset(PairedImageDataset):
         opt (dict): Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
 
     Raises:
-        ValueError: ``io_backend`` is another one.
+        ValueError: ``io_backend`` is another one, ``color`` does not fit the LMDBs, or one of them is damaged.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -50,9 +54,16 @@ class PairedLmdbDataset(PairedImageDataset):
                 'PairedImageDataset reads folders.'
             )
         super().__init__(opt)
-        keys = [path['gt_path'] for path in self.paths]
-        self._gt_values = MappedLmdb(self.gt_folder, keys)
-        self._lq_values = MappedLmdb(self.lq_folder, keys)
+        colours = {folder: read_manifest(folder)['recipe'].get('colour') for folder in (self.gt_folder, self.lq_folder)}
+        self._holds_y = 'y' in colours.values()
+        if self._holds_y and (set(colours.values()) != {'y'} or opt.get('color') != 'y'):
+            raise ValueError(f'LMDBs of Y come in pairs and need color: y; got {colours}, color: {opt.get("color")}.')
+        self._gt_values = MappedLmdb(self.gt_folder)
+        self._lq_values = MappedLmdb(self.lq_folder)
+        for path in self.paths:
+            for folder, values in ((self.gt_folder, self._gt_values), (self.lq_folder, self._lq_values)):
+                if path['gt_path'] not in values:
+                    raise ValueError(f'{folder} has no value for {path["gt_path"]!r}, which its meta_info.txt lists.')
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Reads a sample.
@@ -64,22 +75,60 @@ class PairedLmdbDataset(PairedImageDataset):
             dict: 'lq' (Tensor), shape (C, h, w), and 'gt' (Tensor), shape (C, h * scale, w * scale): float32, range
                 [0, 1], RGB or, with ``color: y``, Y. 'lq_path' and 'gt_path' (str): the LMDB's key.
         """
-        scale = self.opt['scale']
         key = self.paths[index]['gt_path']
         gt = _image(self._gt_values[key], f'{self.gt_folder}: {key}')
         lq = _image(self._lq_values[key], f'{self.lq_folder}: {key}')
-        to_float = _rgb_to_y if self.opt.get('color') == 'y' else _to_float
+        scale = self.opt['scale']
+        flips = (False, False, False)
         if self.opt['phase'] == 'train':
-            with random_of(index):
-                crops = paired_random_crop(gt, lq, self.opt['gt_size'], scale, key)
-                imgs = augment([to_float(crop) for crop in crops], self.opt['use_hflip'], self.opt['use_rot'])
+            rng = random_of(index)
+            gt, lq = _crop_pair(gt, lq, self.opt['gt_size'], scale, rng, f'{self.gt_folder}: {key}')
+            hflip, rotation = self.opt['use_hflip'], self.opt['use_rot']
+            flips = tuple(wanted and rng.random() < 0.5 for wanted in (hflip, rotation, rotation))
         else:
-            imgs = [to_float(gt[: lq.shape[0] * scale, : lq.shape[1] * scale]), to_float(lq)]
-        tensors: Mapping[str, Tensor] = dict(zip(('gt', 'lq'), img2tensor(imgs, bgr2rgb=False)))
+            gt = gt[: lq.shape[0] * scale, : lq.shape[1] * scale]
+        tensors = {name: torch.from_numpy(self._convert(img, *flips)) for name, img in (('gt', gt), ('lq', lq))}
         if self.mean is not None or self.std is not None:
             for tensor in tensors.values():
                 normalize(tensor, self.mean, self.std, inplace=True)
         return {**tensors, 'lq_path': key, 'gt_path': key}
+
+    def _convert(self, img: NDArray[np.uint8], hflip: bool, vflip: bool, rot90: bool) -> NDArray[np.float32]:
+        """Converts an image (H, W, 3) to (C, H, W), and turns it as BasicSR's ``augment`` does."""
+        if self.opt.get('color') != 'y':
+            chw = img.transpose(2, 0, 1)
+        elif self._holds_y:
+            chw = img[None, ..., 0]
+        else:
+            chw = _rgb_to_y(img)[None]
+        if hflip:
+            chw = chw[..., ::-1]
+        if vflip:
+            chw = chw[:, ::-1]
+        if rot90:
+            chw = chw.swapaxes(1, 2)
+        converted = np.array(chw, np.float32, order='C')
+        if chw.dtype == np.uint8:
+            converted /= 255.0
+        return converted
+
+
+def _crop_pair(
+    gt: NDArray[np.uint8], lq: NDArray[np.uint8], gt_size: int, scale: int, rng: Any, name: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Crops both at the place that BasicSR's ``paired_random_crop`` would."""
+    lq_size = gt_size // scale
+    height, width = lq.shape[:2]
+    if gt.shape[:2] != (height * scale, width * scale):
+        raise ValueError(f'{name} has shape {gt.shape[:2]}, which is not {scale} times that of its LQ, {lq.shape[:2]}.')
+    if min(height, width) < lq_size:
+        raise ValueError(f'{name} has shape {gt.shape[:2]}, less than gt_size: {gt_size}.')
+    top, left = rng.randint(0, height - lq_size), rng.randint(0, width - lq_size)
+    top_gt, left_gt = top * scale, left * scale
+    return (
+        gt[top_gt : top_gt + gt_size, left_gt : left_gt + gt_size],
+        lq[top : top + lq_size, left : left + lq_size],
+    )
 
 
 def _image(value: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
@@ -96,15 +145,9 @@ def _image(value: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     return img if channels == 3 else np.broadcast_to(img, (height, width, 3))
 
 
-def _to_float(img: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.array(img, np.float32, order='C') / 255.0
-
-
-def _rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """BasicSR's ``bgr2ycbcr`` of the float image, as (H, W, 1): the same sums in the same order, so the same bits."""
+def _rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Y of an image (H, W, 3), shape (H, W), range [16/255, 235/255]."""
     red, green, y = map(cv2.LUT, cv2.split(np.ascontiguousarray(img)), Y_TABLES)
     y += green
     y += red
-    y += 16.0
-    y /= 255.0
-    return y.astype(np.float32)[..., None]
+    return y

@@ -1,0 +1,149 @@
+"""Finds and reads HR images: in a folder, in a zip archive, or in any storage that mmengine's fileio knows."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+from mmengine import fileio
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps
+
+SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
+
+Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+class BadImageError(ValueError):
+    """An image that cannot be used; the message says why, without its name."""
+
+
+@contextmanager
+def open_source(source: str | os.PathLike[str]) -> Iterator[dict[str, Opener]]:
+    """Lists the images of a source.
+
+    Args:
+        source (str | PathLike): A folder, a zip archive, or the URI of either in a storage of mmengine's, such as
+            ``s3://bucket/photos``. Of an archive the images of all its folders are taken.
+
+    Yields:
+        dict[str, Opener]: For each image, sorted by name, its full name and what opens it as long as the block lasts.
+
+    Raises:
+        ValueError: The source is none of these, or holds no images.
+    """
+    source = os.fspath(source)
+    prefix = source.partition('://')[0] if '://' in source else ''
+    try:
+        backend = fileio.get_file_backend(source)
+    except KeyError:
+        raise ValueError(f'{source}: mmengine knows no storage {prefix}://') from None
+    if source.lower().endswith('.zip'):
+        with _open_archive(source, backend) as archive:
+            names = [name for name in archive.namelist() if not name.startswith('__MACOSX/')]
+            yield _images(source, names, lambda name: partial(archive.open, name))
+    else:
+        if prefix and not hasattr(backend, 'list_dir_or_file'):
+            raise ValueError(f'{source}: {prefix}:// cannot list folders. Name a zip archive.')
+        if not backend.isdir(source):
+            raise ValueError(
+                f'{source} is not a folder. Name the folder, or the zip archive, that holds the HR images.'
+            )
+        names = list(backend.list_dir_or_file(source, list_dir=False))
+        yield _images(source, names, lambda name: partial(_open_file, backend, backend.join_path(source, name)))
+
+
+@contextmanager
+def _open_archive(source: str, backend: Any) -> Iterator[zipfile.ZipFile]:
+    with backend.get_local_path(source) as path:
+        try:
+            archive = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise ValueError(f'{source} does not exist.') from None
+        except zipfile.BadZipFile:
+            raise ValueError(f'{source} is no complete zip archive. Fetch it again.') from None
+        with archive:
+            yield archive
+
+
+@contextmanager
+def _open_file(backend: Any, uri: str) -> Iterator[IO[bytes]]:
+    with backend.get_local_path(uri) as path, open(path, 'rb') as file:
+        yield file
+
+
+def _images(source: str, names: list[str], opener_of: Callable[[str], Opener]) -> dict[str, Opener]:
+    images = [
+        name for name in map(PurePosixPath, names) if name.suffix.lower() in SUFFIXES and not name.name.startswith('.')
+    ]
+    if not images:
+        raise ValueError(f'{source} holds no images ({", ".join(sorted(SUFFIXES))}).')
+    images.sort(key=lambda name: (name.name, name))
+    return {f'{source}/{name}': opener_of(str(name)) for name in images}
+
+
+def key_of(name: str) -> str:
+    """The key of an image in BasicSR: its file's name up to the first dot."""
+    return PurePosixPath(name).name.split('.')[0]
+
+
+def read_size(opener: Opener) -> tuple[int, int]:
+    """Height and width of an image, as stored, from its header alone.
+
+    Raises:
+        BadImageError: It is not an image, or of a kind that cannot be stored as 8-bit grey or RGB without loss.
+    """
+    with _reading(opener) as img:
+        return img.height, img.width
+
+
+def read_image(opener: Opener) -> NDArray[np.uint8]:
+    """Decodes an image, turned upright as its EXIF orientation says.
+
+    Returns:
+        ndarray: Shape (H, W) or (H, W, 3), RGB, uint8.
+
+    Raises:
+        BadImageError: As for :func:`read_size`; or it is truncated or damaged, or partly transparent.
+    """
+    with _reading(opener) as stored:
+        img: Image.Image = stored
+        ImageOps.exif_transpose(img, in_place=True)
+        mode = 'L' if img.mode in ('1', 'L', 'LA') else 'RGB'
+        if img.has_transparency_data:
+            img = img.convert('RGBA')
+            if img.getchannel('A').getextrema() != (255, 255):
+                raise BadImageError('is partly transparent; flatten it onto a background')
+        return np.asarray(img.convert(mode))
+
+
+@contextmanager
+def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
+    try:
+        with opener() as file, Image.open(file) as img:
+            if img.mode.startswith(('I', 'F')) or _loses_bits(img):
+                raise BadImageError('has more than 8 bits a channel; convert it to 8 bits')
+            if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA'):
+                raise BadImageError(f'is a {img.mode} image; convert it to RGB')
+            yield img
+    except BadImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImageError('is not an image, or its header is damaged') from None
+    except Exception as error:  # damaged files make decoders and zipfile raise nearly anything
+        raise BadImageError(f'is truncated or damaged ({error})') from error
+
+
+def _loses_bits(img: ImageFile.ImageFile) -> bool:
+    """Whether Pillow would convert the image to 8 bits as it decodes it, which only the decoder's arguments tell."""
+    for codec, _, _, args in img.tile:
+        rawmode, *others = args if isinstance(args, tuple) else (args,)
+        if ';16' in str(rawmode) or (codec.startswith('ppm') and others[0] > 255):
+            return True
+    return False

@@ -1,0 +1,123 @@
+"""Kills the preparation of data at many moments, and compares what the next run makes with an undisturbed one's.
+
+python tests/kill_prepare.py SOURCE OUT pack|benchmark REPETITIONS
+
+Importing takes seconds, so it is done once and each run is a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from srsenet_plugin.data import prepare
+from srsenet_plugin.data.lmdb_check import check_lmdb
+from srsenet_plugin.data.lmdb_writer import LmdbWriter
+
+SCALES = [2, 4]
+
+
+def make(kind: str, source: Path, out: Path) -> None:
+    if kind == 'pack':
+        prepare.pack_images(source, out, 'x', prepare.Packing(SCALES, gt_size=32), workers=2)
+    else:
+        prepare.make_benchmark(source, out, SCALES, workers=2)
+
+
+def check_what_is_there(out: Path, expected: dict[str, bytes]) -> None:
+    """Under their final names there are complete LMDBs and folders only."""
+    for folder in out.iterdir():
+        if folder.suffix != '.tmp':
+            assert {name: value for name, value in expected.items() if name.startswith(f'{folder.name}/')} == {
+                f'{folder.name}/{name}': value for name, value in content(folder).items()
+            }
+            if folder.suffix == '.lmdb':
+                check_lmdb(folder)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All that is in a folder, empty folders included."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b''
+        for path in sorted(folder.rglob('*'))
+    }
+
+
+def forked(function: Callable[[], None], kill_after: float | None = None) -> int:
+    """Runs a function in a fork, which may be killed after some seconds, and returns its status."""
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        try:
+            function()
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+        os._exit(0)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def dying(owner: Any, name: str, call: int, function: Callable[[], None]) -> None:
+    """Calls the function in a process that dies when it has made a call, the n-th, of a method."""
+    method = getattr(owner, name)
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        result = method(*args, **kwargs)
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, counted)
+    function()
+
+
+def main() -> None:
+    source, out, kind, repetitions = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    run = partial(make, kind, source, out)
+    start = time.perf_counter()
+    assert forked(run) == 0
+    duration = time.perf_counter() - start
+    expected = content(out)
+
+    rng = random.Random(0)
+    killed = 0
+    places = [
+        (owner, name, call)
+        for owner, name, calls in (
+            (Path, 'rename', 4),
+            (Path, 'touch', 1),
+            (LmdbWriter, 'put', 8),
+            (shutil, 'rmtree', 1),
+        )
+        for call in range(1, calls + 1)
+    ]
+    for trial in range(len(places) + repetitions):
+        shutil.rmtree(out)
+        if trial < len(places):
+            status = forked(partial(dying, *places[trial], run))
+        else:
+            status = forked(run, kill_after=rng.uniform(0, duration))
+        killed += os.WIFSIGNALED(status)
+        if out.exists():
+            assert forked(partial(check_what_is_there, out, expected)) == 0, trial
+        assert forked(run) == 0, trial
+        assert content(out) == expected, trial
+    print(f'killed {killed} of {len(places) + repetitions}')
+
+
+if __name__ == '__main__':
+    main()
