@@ -57,7 +57,17 @@ setup(
         'pyyaml',
     ],
     extras_require={
-        'test': ['pytest', 'hypothesis', 'ruff', 'mypy', 'psutil', 'types-PyYAML', 'types-psutil', 'setuptools>=77'],
+        'test': [
+            'pytest',
+            'hypothesis',
+            'ruff',
+            'mypy',
+            'psutil',
+            'safetensors',
+            'types-PyYAML',
+            'types-psutil',
+            'setuptools>=77',
+        ],
         'export': ['onnx', 'onnxruntime', 'safetensors'],
     },
 )

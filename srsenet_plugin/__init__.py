@@ -34,12 +34,15 @@ def _register_once() -> None:
     from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
     from srsenet_plugin.data import draws
+    from srsenet_plugin.models import stopping
 
     draws.apply()
+    stopping.apply()
     ARCH_REGISTRY.register(SrSENet)
     LOSS_REGISTRY.register(CharbonnierPenaltyLoss)
     # What builds on BasicSR's classes registers itself: it may be the import that has brought us here.
-    import srsenet_plugin.data.paired_lmdb_dataset  # noqa: F401
+    import srsenet_plugin.data.paired_lmdb_dataset
+    import srsenet_plugin.models.accelerated_sr_model  # noqa: F401
 
 
 for _module in (SrSENet, CharbonnierPenaltyLoss):

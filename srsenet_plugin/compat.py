@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import sys
 import types
 from collections import OrderedDict
@@ -111,6 +112,12 @@ def distributed_without_cuda() -> tuple[bool, str]:
     from basicsr.utils import dist_util
 
     def init_gloo(backend: str, **kwargs: Any) -> None:
+        # torchrun --max-restarts keeps its store, in which gloo would find the addresses of the processes before.
+        restarts = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+        if restarts != '0':
+            store, rank, world_size = next(torch.distributed.rendezvous('env://'))
+            kwargs |= {'store': torch.distributed.PrefixStore(f'restart_{restarts}', store)}
+            kwargs |= {'rank': rank, 'world_size': world_size}
         torch.distributed.init_process_group(backend='gloo', **kwargs)
 
     def ddp_on_cpu(module: torch.nn.Module, device_ids: list[int], **kwargs: Any) -> DistributedDataParallel:

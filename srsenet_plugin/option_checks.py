@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
+from srsenet_plugin.models import checkpoints
 
 
 class OptionError(SystemExit):
@@ -44,6 +47,11 @@ def apply() -> None:
         problems = '\n'.join((*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt)))
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
+        if opt['is_train'] and opt['auto_resume']:
+            if opt['rank'] == 0:
+                checkpoints.prepare_to_resume(Path('experiments', opt['name']))
+            if opt['dist']:
+                distributed.barrier()
         return opt, namespace
 
     options.parse_options = parse_and_check_options

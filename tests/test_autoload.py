@@ -36,7 +36,7 @@ def test_start_of_python_installs_the_hook_and_imports_nothing() -> None:
     [
         'import basicsr',
         'import srsenet_plugin, basicsr',
-        'import basicsr, srsenet_plugin',
+        'import srsenet_plugin.models.accelerated_sr_model',
         'from basicsr.utils.registry import ARCH_REGISTRY',
         'import srsenet_plugin.data.paired_lmdb_dataset',
         'import srsenet_plugin; srsenet_plugin.register(); srsenet_plugin.register()',

@@ -81,8 +81,10 @@ def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize('how', ['wheel', 'folder', 'editable'])
-@pytest.mark.parametrize('toolbox_how', ['plain', 'editable'])
+@pytest.mark.parametrize(
+    ('how', 'toolbox_how'),
+    [('wheel', 'plain'), ('editable', 'plain'), ('folder', 'editable'), ('editable', 'editable')],
+)
 def test_unmodified_toolbox_knows_the_plugin(
     venv: Path, source: Path, wheel: Path, toolbox: Path, how: str, toolbox_how: str
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -28,20 +29,75 @@ class Draw(int):
         return int(self), self.key
 
 
+class Position:
+    """How far the training of this process has come in its epoch.
+
+    Attributes:
+        epoch (int): The epoch.
+        samples (int): Samples of it that were trained on, over all ranks. Who trains counts them.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.samples = 0
+        self._sampler: Callable[[], Any] = lambda: None
+
+    def follow(self, sampler: Any) -> None:
+        """Makes this the position of a new training, whose sampler has just been made."""
+        self._sampler = weakref.ref(sampler)
+        sampler.resumed = (0, 0)
+
+    def start(self, sampler: Any) -> None:
+        """Begins an epoch."""
+        self.epoch, self.samples = sampler.epoch, skipped_samples(sampler)
+
+    def resume(self, epoch: int, samples: int) -> None:
+        """Goes on within an epoch: the sampler leaves out its first samples, which were trained on before."""
+        self.epoch, self.samples = epoch, samples
+        sampler = self._sampler()
+        if sampler is not None:
+            sampler.resumed = (epoch, samples)
+
+
+position = Position()
+
+
+def skipped_samples(sampler: Any) -> int:
+    """How many samples of its epoch a sampler leaves out, over all ranks."""
+    epoch, samples = sampler.resumed
+    return samples if epoch == sampler.epoch else 0
+
+
 @functools.cache
 def apply() -> None:
     """Makes BasicSR's ``EnlargedSampler`` yield draws, which are its indices to any other dataset."""
     from basicsr.data.data_sampler import EnlargedSampler
 
-    stock_iter = EnlargedSampler.__iter__
+    stock_init, stock_iter = EnlargedSampler.__init__, EnlargedSampler.__iter__
+    stock_set_epoch = EnlargedSampler.set_epoch
+
+    @functools.wraps(stock_init)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        stock_init(self, *args, **kwargs)
+        position.follow(self)
 
     @functools.wraps(stock_iter)
     def iterate_draws(self: Any) -> Iterator[Draw]:
         seed = torch.initial_seed() - self.rank  # BasicSR seeds each rank with manual_seed + rank
+        skipped = skipped_samples(self)
         for i, index in enumerate(stock_iter(self)):
-            yield Draw(index, (seed, self.epoch, i * self.num_replicas + self.rank))
+            place = i * self.num_replicas + self.rank
+            if place >= skipped:
+                yield Draw(index, (seed, self.epoch, place))
 
+    @functools.wraps(stock_set_epoch)
+    def set_epoch(self: Any, epoch: int) -> None:
+        stock_set_epoch(self, epoch)
+        position.start(self)
+
+    EnlargedSampler.__init__ = init
     EnlargedSampler.__iter__ = iterate_draws
+    EnlargedSampler.set_epoch = set_epoch
 
 
 def random_of(index: int) -> Any:
@@ -51,5 +107,5 @@ def random_of(index: int) -> Any:
     """
     if not isinstance(index, Draw):
         return random
-    seed, epoch, position = index.key
-    return random.Random(seed << 64 | epoch << 32 | position)
+    seed, epoch, place = index.key
+    return random.Random(seed << 64 | epoch << 32 | place)

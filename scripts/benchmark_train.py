@@ -1,0 +1,134 @@
+"""Prints training steps per second of SRModel and AcceleratedSRModel, side by side in one run: medians of interleaved
+repetitions, as ratios; and how two processes compare with one. It takes some minutes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from basicsr.models import build_model
+from rich.console import Console
+from rich.table import Table
+from torch import distributed, multiprocessing
+
+from srsenet_plugin.models.precision import amp_dtype
+
+ROOT = Path(__file__).parents[1]
+BATCH, PATCH = 16, 96
+REPETITIONS = 5
+STEPS = 2  # in each repetition
+PORT = '29517'
+# Of BasicSR, at x4, on RGB, which is all that EDSR and RCAN take; RCAN with a tenth of its 200 blocks.
+OTHERS: dict[str, dict[str, Any]] = {
+    'MSRResNet': {'num_feat': 64, 'num_block': 16},
+    'EDSR': {'num_feat': 64, 'num_block': 16},
+    'RCAN': {'num_feat': 64, 'num_group': 2, 'num_block': 10},
+}
+
+
+def main() -> None:
+    logging.getLogger('basicsr').setLevel(logging.WARNING)
+    console = Console()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    console.print(f'{device}, {torch.get_num_threads()} threads; bf16 asked for, got {amp_dtype("bf16", device)[1]}')
+    table = Table(
+        *('', 'SRModel', 'AcceleratedSRModel', 'ratio'), title=f'steps per second, {BATCH} x {PATCH}x{PATCH} on Y'
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, opt in option_files(Path(folder)).items():
+            stock, ours = (STEPS / seconds for seconds in interleaved_medians(opt))
+            table.add_row(name, f'{stock:.2f}', f'{ours:.2f}', f'{ours / stock:.2f}')
+        console.print(table)
+
+        one, two = (processes(count, Path(folder)) for count in (1, 2))
+        table = Table('processes of one thread', 'samples per second', 'ratio', title='AcceleratedSRModel, SrSENet x4')
+        table.add_row('1', f'{one:.1f}', '1.00')
+        table.add_row('2', f'{two:.1f}', f'{two / one:.2f}')
+        console.print(table)
+
+
+def option_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Our option files as BasicSR parses them, and the x4 one with other networks."""
+    opts = {}
+    for scale in (2, 4, 8):
+        opt = yaml.safe_load((ROOT / f'options/train_SrSENet_x{scale}.yml').read_text(encoding='utf-8'))
+        opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'datasets': {}}
+        opt['num_gpu'] = torch.cuda.device_count()
+        opt['path'] |= {'experiments_root': str(folder)}
+        opts[f'SrSENet x{scale}'] = opt
+    for name, arguments in OTHERS.items():
+        network = {'type': name, 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4, **arguments}
+        opts[f'{name} x4'] = copy.deepcopy(opts['SrSENet x4']) | {'network_g': network}
+    return opts
+
+
+def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
+    """A model of the options; the stock one without what is ours in them."""
+    opt = copy.deepcopy(dict(opt)) | {'model_type': model_type}
+    if model_type == 'SRModel':
+        opt['train']['optim_g'].pop('fused', None)
+    return build_model(opt)
+
+
+def interleaved_medians(opt: Mapping[str, Any]) -> list[float]:
+    """Median seconds of STEPS steps of SRModel and of AcceleratedSRModel."""
+    models = [model_of(opt, model_type) for model_type in ('SRModel', 'AcceleratedSRModel')]
+    seconds: list[list[float]] = [[], []]
+    for repetition in range(REPETITIONS + 1):
+        for model, own in zip(models, seconds):
+            start = time.perf_counter()
+            train(model, STEPS)
+            if repetition:  # the first one warms up
+                own.append(time.perf_counter() - start)
+    return [statistics.median(own) for own in seconds]
+
+
+def train(model: Any, steps: int) -> None:
+    channels, size = model.opt['network_g']['num_in_ch'], PATCH // model.opt['scale']
+    lq, gt = torch.rand(BATCH, channels, size, size), torch.rand(BATCH, channels, PATCH, PATCH)
+    data = {'lq': lq, 'gt': gt, 'gt_path': ['random']}
+    for i in range(steps):
+        model.feed_data(data)
+        model.optimize_parameters(i + 1)
+    if model.device.type == 'cuda':
+        torch.cuda.synchronize()
+
+
+def processes(count: int, folder: Path) -> float:
+    """Samples per second of several processes with one thread each."""
+    with multiprocessing.Manager() as manager:
+        rates = manager.list()
+        multiprocessing.spawn(train_rank, (count, str(folder), rates), count)
+        return sum(rates)
+
+
+def train_rank(rank: int, count: int, folder: str, rates: Any) -> None:
+    logging.getLogger('basicsr').setLevel(logging.WARNING)
+    sys.stdout = open(os.devnull, 'w')  # noqa: SIM115  (until the process ends)
+    torch.set_num_threads(1)
+    os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': PORT, 'RANK': str(rank), 'WORLD_SIZE': str(count)}
+    distributed.init_process_group('gloo')
+    opt = option_files(Path(folder))['SrSENet x4']
+    opt |= {'dist': True, 'rank': rank, 'world_size': count, 'num_gpu': 0}
+    model = model_of(opt, 'AcceleratedSRModel')
+    train(model, 2)
+    distributed.barrier()
+    start = time.perf_counter()
+    train(model, 10)
+    distributed.barrier()
+    rates.append(10 * BATCH / (time.perf_counter() - start))
+    distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,107 @@
+"""Networks and training states on disk: written whole or not at all, and read without running code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save(content: Any, path: Path) -> None:
+    """Saves as ``torch.save`` does, under a temporary name first, so that what was there stays valid until it is done.
+
+    Raises:
+        Exception: Whatever ``torch.save`` raises, such as RuntimeError and OSError if the disk is full.
+    """
+    part = path.with_name(path.name + '.part')
+    try:
+        with part.open('wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Loads a ``.pth`` or ``.state`` file onto the CPU, or the tensors of a ``.safetensors`` file.
+
+    Raises:
+        ValueError: The file is damaged, or is a pickle of more than tensors and plain values.
+        FileNotFoundError: There is no such file.
+    """
+    if os.path.getsize(path) == 0:
+        raise ValueError(f'{path} is empty.')
+    try:
+        if os.fspath(path).endswith('.safetensors'):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except ImportError:
+        raise ValueError(f'{path} needs safetensors: pip install safetensors') from None
+    except Exception as error:  # damaged archives and pickles make torch.load raise nearly anything
+        raise ValueError(f'{path} is damaged, or no file of weights ({error}).') from error
+
+
+def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapping[str, torch.Tensor]:
+    """The weights of a network, by name.
+
+    Args:
+        path (str | PathLike): BasicSR's file, with the keys 'params' and perhaps 'params_ema', or one of weights alone.
+        param_key (str | None): Key to take; if it is not there, 'params'. None for a file of the weights alone.
+
+    Raises:
+        ValueError: As :func:`load`; or the file holds no weights.
+        FileNotFoundError: There is no such file.
+    """
+    content = load(path)
+    for key in (param_key, 'params'):
+        if param_key is not None and isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError(f'{path} holds no weights under {param_key!r} or "params".')
+    return {name.removeprefix('module.'): value for name, value in content.items()}
+
+
+def prepare_to_resume(experiment: Path) -> None:
+    """Deletes half-written files, and renames the newest training states if damaged: BasicSR takes the one before.
+
+    Args:
+        experiment (Path): ``experiments/NAME``.
+    """
+    for part in experiment.glob('*/*.part'):
+        part.unlink()
+    for state in reversed(_states(experiment)):
+        try:
+            for path in (state, *_networks(experiment, state)):
+                load(path)
+            return
+        except (ValueError, OSError) as error:
+            print(f'warning: not resuming from {state}: {error}', file=sys.stderr)
+            state.replace(state.with_name(state.name + '.damaged'))
+
+
+def prune(experiment: Path, keep: int) -> None:
+    """Deletes all but the newest states, and the networks saved with them."""
+    for state in _states(experiment)[:-keep]:
+        networks = _networks(experiment, state)
+        state.unlink()
+        for network in networks:
+            network.unlink(missing_ok=True)
+
+
+def _states(experiment: Path) -> list[Path]:
+    states = [path for path in experiment.glob('training_states/*.state') if path.stem.isdecimal()]
+    return sorted(states, key=lambda path: int(path.stem))
+
+
+def _networks(experiment: Path, state: Path) -> list[Path]:
+    return sorted(experiment.glob(f'models/net_*_{state.stem}.pth'))
