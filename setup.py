@@ -59,6 +59,7 @@ setup(
     extras_require={
         'test': [
             'pytest',
+            'pytest-xdist',
             'hypothesis',
             'ruff',
             'mypy',

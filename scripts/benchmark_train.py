@@ -69,6 +69,8 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
     for name, arguments in OTHERS.items():
         network = {'type': name, 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4, **arguments}
         opts[f'{name} x4'] = copy.deepcopy(opts['SrSENet x4']) | {'network_g': network}
+    opts['SrSENet x4, compile'] = copy.deepcopy(opts['SrSENet x4'])
+    opts['SrSENet x4, compile']['train']['compile'] = True
     return opts
 
 

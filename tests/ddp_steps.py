@@ -15,6 +15,7 @@ NETWORKS = {
     'SrSENet': {'type': 'SrSENet', 'num_feat': 16, 'num_block': 2, 'upscale': 4},
     'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 16, 'num_block': 2, 'upscale': 4},
 }
+MODEL_TYPES = {'SrSENet': 'AcceleratedSRModel', 'MSRResNet': 'SRModel'}
 GLOBAL_BATCH = 4
 
 
@@ -23,6 +24,7 @@ def main() -> None:
     del sys.argv[1:3]
     opt, _ = parse_options('.', is_train=True)
     opt['network_g'] = NETWORKS[network]
+    opt['model_type'] = MODEL_TYPES[network]
     rank, world_size = opt['rank'], opt['world_size']
     torch.manual_seed(rank)  # DDP has to give all ranks the first one's weights
     model = build_model(opt)
