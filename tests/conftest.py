@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def make_venv(folder: Path, dependencies: Path, *arguments: str) -> Path:
     site_packages = next(folder.glob('lib/python3.*/site-packages'))
     (site_packages / '_dependencies.pth').write_text(f'{dependencies}\n')
     return folder / 'bin/python'
+
+
+@pytest.fixture(autouse=True)
+def signals_restored() -> Iterator[None]:
+    """A model that trains takes over the signals that stop it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope='session')

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +63,6 @@ def opt(tmp_path: Path) -> dict[str, Any]:
         },
         'logger': {'print_freq': 1},
     }
-
-
-@pytest.fixture(autouse=True)
-def signals_restored() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def build(opt: dict[str, Any], kind: str = 'AcceleratedSRModel', **train: Any) -> Any:
@@ -162,10 +153,9 @@ def test_bf16_trains_alike(opt: dict, tmp_path: Path, monkeypatch: pytest.Monkey
     *data, held_out = photo_batches(tmp_path, 41)
 
     def trained(seed: int, amp: str) -> tuple[bool, list[float], float]:
+        opt['train'] |= {'amp': amp, 'channels_last': True}
         torch.manual_seed(seed)
-        model = build_model(
-            copy.deepcopy(opt) | {'model_type': 'AcceleratedSRModel', 'train': opt['train'] | {'amp': amp}}
-        )
+        model = build_model(copy.deepcopy(opt) | {'model_type': 'AcceleratedSRModel'})
         losses = [log['l_pix'] for log in train(model, data)]
         precise = model.output.dtype == torch.float32
         weight = model.net_g.body[0].conv1.weight

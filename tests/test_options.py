@@ -29,14 +29,14 @@ def test_the_files_are_there() -> None:
 
 
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)
-def test_builds_network_loss_optimizer_and_scheduler(path: Path) -> None:
+def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path) -> None:
     opt = read(path)
     is_train = path.name.startswith('train')
     assert opt['name'] == path.stem
     opt.update(is_train=is_train, dist=False, rank=0, world_size=1, num_gpu=0)
-    opt['path']['pretrain_network_g'] = None
+    opt['path'] |= {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}
     model = build_model(opt)
-    assert type(model).__name__ == 'SRModel'
+    assert type(model).__name__ == 'AcceleratedSRModel'
     assert type(model.net_g) is SrSENet
     assert model.net_g.upscale == opt['scale']
     assert all(metric['crop_border'] == opt['scale'] for metric in opt['val']['metrics'].values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import threading
 from types import FrameType
@@ -50,16 +51,16 @@ class StopSignals:
 
 @functools.cache
 def apply() -> None:
-    """Makes BasicSR's loader workers ignore these signals, which their group gets too: the death of one would end the
-    training at once. They end with their parent."""
+    """Keeps signals that go to the group of a training, from torchrun or a terminal, from BasicSR's loader workers: the
+    death of one would end the training at once. They still end with their parent."""
     from basicsr import data
 
     stock = data.worker_init_fn
 
     @functools.wraps(stock)
-    def ignore_and_initialize(*args: Any, **kwargs: Any) -> None:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+    def leave_group_and_initialize(*args: Any, **kwargs: Any) -> None:
+        if hasattr(os, 'setpgid'):
+            os.setpgid(0, 0)
         stock(*args, **kwargs)
 
-    data.worker_init_fn = ignore_and_initialize
+    data.worker_init_fn = leave_group_and_initialize
