@@ -14,6 +14,9 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+# Bytes of values in memory while they are located.
+TOUCHED_AT_ONCE = 1 << 25
+
 
 class MappedLmdb:
     """The values of an LMDB, as views into its file.
@@ -48,23 +51,42 @@ def locate_values(folder: str | os.PathLike[str]) -> dict[str, tuple[int, int]]:
     path = os.path.join(folder, 'data.mdb')
     if not os.path.isfile(path):  # LMDB would make it
         raise ValueError(f'{path} does not exist.')
-    places = {}
+    places: dict[str, tuple[int, int]] = {}
+    key: bytes | None = b''
     try:
-        with lmdb.open(os.fspath(folder), readonly=True, lock=False, readahead=False) as environment:
-            page_size = environment.stat()['psize']
-            # Pages beyond the end of the file would kill the process, not raise.
-            if os.path.getsize(path) < (environment.info()['last_pgno'] + 1) * page_size:
-                raise ValueError(f'{path} is cut off.')
-            with environment.begin(buffers=True) as transaction, open(path, 'rb') as file:
-                for key, value in transaction.cursor():
-                    offset = _offset(value, page_size)
-                    file.seek(offset)
-                    if file.read(min(64, len(value))) != bytes(value[:64]):
-                        raise ValueError(f'{path} has pages of an unknown kind; PairedImageDataset may read it.')
-                    places[bytes(key).decode()] = offset, len(value)
+        while key is not None:
+            # py-lmdb touches all of a value that it returns. Closing its map now and then gives that memory back.
+            with lmdb.open(os.fspath(folder), readonly=True, lock=False, readahead=False) as environment:
+                key = _locate_some(path, environment, key, places)
     except lmdb.Error as error:
         raise ValueError(f'{path} is no LMDB, or damaged ({error}).') from None
     return places
+
+
+def _locate_some(
+    path: str, environment: lmdb.Environment, key: bytes, places: dict[str, tuple[int, int]]
+) -> bytes | None:
+    """Locates the values of some keys from one on, and returns the next key, or None at the end."""
+    page_size = environment.stat()['psize']
+    # Pages beyond the end of the file would kill the process, not raise.
+    if os.path.getsize(path) < (environment.info()['last_pgno'] + 1) * page_size:
+        raise ValueError(f'{path} is cut off.')
+    touched = 0
+    with environment.begin(buffers=True) as transaction, open(path, 'rb') as file:
+        cursor = transaction.cursor()
+        found = cursor.set_range(key) if key else cursor.first()
+        while found:
+            key, value = bytes(cursor.key()), cursor.value()
+            if touched > TOUCHED_AT_ONCE:
+                return key
+            touched += len(value)
+            offset = _offset(value, page_size)
+            file.seek(offset)
+            if file.read(min(64, len(value))) != bytes(value[:64]):
+                raise ValueError(f'{path} has pages of an unknown kind; PairedImageDataset may read it.')
+            places[key.decode()] = offset, len(value)
+            found = cursor.next()
+    return None
 
 
 def _version(path: str) -> tuple[int, ...]:
