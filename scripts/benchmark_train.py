@@ -41,9 +41,7 @@ def main() -> None:
     console = Console()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     console.print(f'{device}, {torch.get_num_threads()} threads; bf16 asked for, got {amp_dtype("bf16", device)[1]}')
-    table = Table(
-        *('', 'SRModel', 'AcceleratedSRModel', 'ratio'), title=f'steps per second, {BATCH} x {PATCH}x{PATCH} on Y'
-    )
+    table = Table(*('', 'SRModel', 'AcceleratedSRModel', 'ratio'), title=f'steps per second, {BATCH} x {PATCH}x{PATCH}')
     with tempfile.TemporaryDirectory() as folder:
         for name, opt in option_files(Path(folder)).items():
             stock, ours = (STEPS / seconds for seconds in interleaved_medians(opt))
