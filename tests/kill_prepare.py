@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from killing import dying, forked
 
 from srsenet_plugin.data import prepare
 from srsenet_plugin.data.lmdb_check import check_lmdb
@@ -51,45 +50,11 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def forked(function: Callable[[], None], kill_after: float | None = None) -> int:
-    """Runs a function in a fork, which may be killed after some seconds, and returns its status."""
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            function()
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-
-def dying(owner: Any, name: str, call: int, function: Callable[[], None]) -> None:
-    """Calls the function in a process that dies when it has made a call, the n-th, of a method."""
-    method = getattr(owner, name)
-    calls = 0
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        result = method(*args, **kwargs)
-        calls += 1
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, counted)
-    function()
-
-
 def main() -> None:
     source, out, kind, repetitions = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     run = partial(make, kind, source, out)
     start = time.perf_counter()
-    assert forked(run) == 0
+    assert forked(run, os.devnull) == 0
     duration = time.perf_counter() - start
     expected = content(out)
 
@@ -108,13 +73,13 @@ def main() -> None:
     for trial in range(len(places) + repetitions):
         shutil.rmtree(out)
         if trial < len(places):
-            status = forked(partial(dying, *places[trial], run))
+            status = forked(partial(dying, *places[trial], run, after=True), os.devnull)
         else:
-            status = forked(run, kill_after=rng.uniform(0, duration))
+            status = forked(run, os.devnull, kill_after=rng.uniform(0, duration))
         killed += os.WIFSIGNALED(status)
         if out.exists():
-            assert forked(partial(check_what_is_there, out, expected)) == 0, trial
-        assert forked(run) == 0, trial
+            assert forked(partial(check_what_is_there, out, expected), os.devnull) == 0, trial
+        assert forked(run, os.devnull) == 0, trial
         assert content(out) == expected, trial
     print(f'killed {killed} of {len(places) + repetitions}')
 

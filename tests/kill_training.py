@@ -10,57 +10,23 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.train import train_pipeline
+from killing import dying, forked
 
 from srsenet_plugin.models import checkpoints
+
+LOG = 'log.txt'
 
 
 def train(name: str, arguments: list[str]) -> None:
     sys.argv = ['basicsr/train.py', *arguments, f'name={name}']
     train_pipeline(os.getcwd())
-
-
-def forked(function: Callable[[], None], kill_after: float | None = None) -> int:
-    """Runs a function in a fork, which may be killed after some seconds, and returns its status."""
-    child = os.fork()
-    if not child:
-        log = os.open('log.txt', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        try:
-            function()
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-
-def dying(owner: Any, name: str, call: int, function: Callable[[], None]) -> None:
-    """Calls the function in a process that dies when it is about to make a call, the n-th, of another."""
-    stock = getattr(owner, name)
-    calls = 0
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return stock(*args, **kwargs)
-
-    setattr(owner, name, counted)
-    function()
 
 
 def same(one: Any, other: Any) -> bool:
@@ -77,7 +43,7 @@ def same(one: Any, other: Any) -> bool:
 def main() -> None:
     kills, arguments = int(sys.argv[1]), sys.argv[2:]
     start = time.perf_counter()
-    assert forked(lambda: train('undisturbed', arguments)) == 0, Path('log.txt').read_text()[-4000:]
+    assert forked(lambda: train('undisturbed', arguments), LOG) == 0, Path(LOG).read_text()[-4000:]
     duration = time.perf_counter() - start
 
     rng = random.Random(0)
@@ -96,13 +62,13 @@ def kill_until_done(name: str, arguments: list[str], duration: float, rng: rando
     for killed in itertools.count():
         call = rng.randint(1, 3)
         if killed % 4 == 0:  # while a file is being written
-            status = forked(lambda call=call: dying(os, 'fsync', call, run))
+            status = forked(lambda call=call: dying(os, 'fsync', call, run, after=False), LOG)
         elif killed % 4 == 1:  # written, but not under its name
-            status = forked(lambda call=call: dying(Path, 'replace', call, run))
+            status = forked(lambda call=call: dying(Path, 'replace', call, run, after=False), LOG)
         else:
-            status = forked(run, kill_after=rng.uniform(0.2, 0.6) * duration)
+            status = forked(run, LOG, kill_after=rng.uniform(0.2, 0.6) * duration)
         if not os.WIFSIGNALED(status):
-            assert status == 0, Path('log.txt').read_text()[-4000:]
+            assert status == 0, Path(LOG).read_text()[-4000:]
             return killed
         states = sorted(Path('experiments', name, 'training_states').glob('*.state'), key=lambda path: int(path.stem))
         if not states:
