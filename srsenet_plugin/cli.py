@@ -32,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
     doctor.set_defaults(run=_doctor)
 
+    convert = commands.add_parser('convert', help='make published weights of VDSR or LapSRN x4 readable for BasicSR')
+    convert.add_argument('source', metavar='FILE', help='state dict, .pth or .safetensors')
+    convert.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
+    convert.set_defaults(run=_convert)
+
     prepare = commands.add_parser('prepare', help='make training and benchmark data from HR images')
     kinds = prepare.add_subparsers(metavar='KIND', required=True)
     div2k = kinds.add_parser('div2k', help='DIV2K_train_HR.lmdb and DIV2K_train_LR_bicubic_X{2,4,8}.lmdb')
@@ -105,6 +110,13 @@ def _doctor(args: argparse.Namespace) -> None:
     from srsenet_plugin import doctor
 
     doctor.print_report()
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from srsenet_plugin import convert
+
+    network_g = convert.convert_file(args.source, args.out)
+    print(f'{args.out}: {", ".join(f"{name}: {value}" for name, value in network_g.items())}')
 
 
 def _prepare_div2k(args: argparse.Namespace) -> None:

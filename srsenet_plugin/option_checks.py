@@ -44,7 +44,9 @@ def apply() -> None:
                     f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
-        problems = '\n'.join((*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt)))
+        problems = '\n'.join(
+            (*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt), *_unsupervised_outputs(opt))
+        )
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
         if opt['is_train'] and opt['auto_resume']:
@@ -96,3 +98,17 @@ def _misread_lmdbs(opt: Mapping[str, Any]) -> Iterator[str]:
         for key, root in dataset.items():
             if key.startswith('dataroot') and read_manifest(str(root))['recipe'].get('colour') == 'y':
                 yield f'  {root} ({key} of datasets: {phase}) holds Y alone, which only PairedLmdbDataset reads.'
+
+
+def _unsupervised_outputs(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Networks that return several images in training, which no other loss takes."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    net = (opt.get('network_g') or {}).get('type')
+    loss = ((opt.get('train') or {}).get('pixel_opt') or {}).get('type')
+    supervises = net in ARCH_REGISTRY and getattr(ARCH_REGISTRY.get(net), 'supervises_all_outputs', False)
+    if opt['is_train'] and supervises and loss != 'DeepSupervisionLoss':
+        yield (
+            f'  {net} predicts several images in training: pixel_opt: type has to be DeepSupervisionLoss, with '
+            f"loss: {{type: {loss}, ...}}. See the plugin's options/table1/train_{net}_x4.yml."
+        )

@@ -30,11 +30,11 @@ def opt(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def parse(opt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+def parse(opt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, is_train: bool = False) -> Any:
     path = tmp_path / 'opt.yml'
     path.write_text(opt if isinstance(opt, str) else yaml.safe_dump(opt))
     monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', str(path), *arguments])
-    return options.parse_options(str(tmp_path), is_train=False)
+    return options.parse_options(str(tmp_path), is_train=is_train)
 
 
 def test_sound_options_pass(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +129,17 @@ def test_launcher_without_its_starter(
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(OptionError, match=f'{variable} is not set: --launcher pytorch is for torchrun'):
         parse(opt, tmp_path, monkeypatch, '--launcher', launcher)
+
+
+def test_networks_of_several_outputs_need_a_loss_that_takes_them(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opt |= {'network_g': {'type': 'LapSRN'}, 'train': {'pixel_opt': {'type': 'L1Loss'}}}
+    parse(opt, tmp_path, monkeypatch)  # for testing
+    with pytest.raises(OptionError, match=r'LapSRN predicts several images[\s\S]*loss: {type: L1Loss, ...}'):
+        parse(opt, tmp_path, monkeypatch, is_train=True)
+    opt['train']['pixel_opt']['type'] = 'DeepSupervisionLoss'
+    parse(opt, tmp_path, monkeypatch, is_train=True)
 
 
 @pytest.mark.slow

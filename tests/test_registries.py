@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from conftest import run_python
 
@@ -35,3 +36,22 @@ print(type(net).__name__, net.upscale, type(loss).__name__, loss.eps, 'basicsr' 
 """
     )
     assert printed.split() == ['SrSENet', '4', 'CharbonnierPenaltyLoss', '0.01', 'False']
+
+
+def test_a_projects_own_architecture_replaces_ours() -> None:
+    from basicsr.utils.registry import Registry
+
+    from srsenet_plugin.registries import register_giving_way
+
+    registry = Registry('arch')
+    theirs_before = type('VDSR', (), {})
+    registry.register(theirs_before)
+    ours = [type(name, (), {}) for name in ('SRCNN', 'VDSR')]
+    register_giving_way(registry, tuple(ours))
+    assert registry.get('SRCNN') is ours[0]
+    assert registry.get('VDSR') is theirs_before
+
+    theirs_after = registry.register()(type('SRCNN', (), {}))
+    assert registry.get('SRCNN') is theirs_after
+    with pytest.raises(AssertionError, match='already registered'):
+        registry.register(type('SRCNN', (), {}))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from srsenet_plugin.archs.arch_util import bilinear_upconv, require_int, require_same_channels
+
 
 class SELayer(nn.Module):
     """Squeeze-and-excitation: scales each channel by a gate computed from the means of all channels (III.B, Fig. 3).
@@ -93,16 +95,11 @@ class SrSENet(nn.Module):
         negative_slope: float = 0.2,
     ) -> None:
         super().__init__()
-        _require_int('num_in_ch', num_in_ch, 1)
-        _require_int('num_feat', num_feat, 1)
-        _require_int('num_block', num_block, 1)
-        _require_int('upscale', upscale, 2)
-        _require_int('reduction', reduction, 1)
-        if num_out_ch != num_in_ch:
-            raise ValueError(
-                f'SrSENet: num_out_ch must equal num_in_ch, because the output is the enlarged input plus a residual; '
-                f'got num_in_ch={num_in_ch!r}, num_out_ch={num_out_ch!r}'
-            )
+        require_same_channels('SrSENet', num_in_ch, num_out_ch)
+        require_int('SrSENet', 'num_feat', num_feat, 1)
+        require_int('SrSENet', 'num_block', num_block, 1)
+        require_int('SrSENet', 'upscale', upscale, 2)
+        require_int('SrSENet', 'reduction', reduction, 1)
         if num_feat % reduction:
             raise ValueError(f'SrSENet: reduction must divide num_feat={num_feat}; got {reduction}')
         if not isinstance(negative_slope, (int, float)) or not 0 < negative_slope < 1:
@@ -116,8 +113,7 @@ class SrSENet(nn.Module):
         self.body = nn.Sequential(*(SrSEBlock(num_feat, reduction, negative_slope) for _ in range(num_block)))
         self.upconv = nn.ConvTranspose2d(num_feat, num_feat, kernel_size, upscale, padding)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        # No bias: conv_last has one already.
-        self.upconv_image = nn.ConvTranspose2d(num_in_ch, num_out_ch, kernel_size, upscale, padding, bias=False)
+        self.upconv_image = bilinear_upconv(num_in_ch, upscale)  # without bias: conv_last has one already
         self._init_weights(negative_slope)
 
     def _init_weights(self, negative_slope: float) -> None:
@@ -127,11 +123,6 @@ class SrSENet(nn.Module):
                 module.weight.data *= 0.1  # residual blocks that start small, as BasicSR's architectures do
         for parameter in self.conv_last.parameters():
             nn.init.zeros_(parameter)
-        kernel = _bilinear_kernel(self.upconv_image.kernel_size[0], self.upscale)
-        with torch.no_grad():
-            self.upconv_image.weight.zero_()
-            for channel in range(self.upconv_image.in_channels):
-                self.upconv_image.weight[channel, channel] = kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscales LR images.
@@ -146,15 +137,3 @@ class SrSENet(nn.Module):
         feat = self.body(self.act(self.conv_first(x)))
         residual = self.conv_last(self.act(self.upconv(feat)))
         return self.upconv_image(x) + residual
-
-
-def _require_int(name: str, value: int, minimum: int) -> None:
-    if not isinstance(value, int) or value < minimum:
-        raise ValueError(f'SrSENet: {name} must be an integer of at least {minimum}; got {value!r}')
-
-
-def _bilinear_kernel(kernel_size: int, upscale: int) -> Tensor:
-    """The (kernel_size, kernel_size) weights with which a transposed convolution interpolates bilinearly."""
-    centre = (kernel_size - 1) / 2
-    weights = 1 - (torch.arange(kernel_size) - centre).abs() / upscale
-    return torch.outer(weights, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os.path as osp
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,7 @@ class AcceleratedSRModel(SRModel):
             self._accelerate(self.net_g_ema)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype == torch.float16)
         self._accumulate = self._train_opt.get('accumulate', 1)
-        pixel_opt = self._train_opt.get('pixel_opt') or {}
-        self._summed = {'l_pix'} if pixel_opt.get('reduction') == 'sum' else set()
+        self._summed = {'l_pix'} if getattr(self.cri_pix, 'reduction', None) == 'sum' else set()
         self._grad_clip = self._train_opt.get('grad_clip', math.inf)
         self._max_bad_steps = self._train_opt.get('max_bad_steps', 10)
         self._bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -147,7 +146,7 @@ class AcceleratedSRModel(SRModel):
             with self._without_synchronization(last):
                 with torch.autocast(self.device.type, self._amp_dtype, enabled=self._amp_dtype is not None):
                     self.output = self.net_g(lq)
-                part_losses = dict(self._loss_terms(self.output.float(), gt))
+                part_losses = dict(self._loss_terms(_to_float(self.output), gt))
                 if len(parts) > 1:  # means of parts are shares of the mean
                     share = len(lq) / len(self.lq)
                     part_losses = {
@@ -164,7 +163,7 @@ class AcceleratedSRModel(SRModel):
             return self.net_g.no_sync()
         return nullcontext()
 
-    def _loss_terms(self, output: Tensor, gt: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def _loss_terms(self, output: Tensor | tuple[Tensor, ...], gt: Tensor) -> Iterator[tuple[str, Tensor]]:
         if self.cri_pix:
             yield 'l_pix', self.cri_pix(output, gt)
         if self.cri_perceptual:
@@ -388,6 +387,11 @@ class AcceleratedSRModel(SRModel):
             made_of = {name: value for name, value in self.opt['network_g'].items() if value is not None}
             raise TrainingStopped(f'{load_path} does not fit network_g {made_of}:\n{error}') from None
         get_root_logger().info(f'Loading {type(bare).__name__} model from {load_path}, with param key: [{param_key}].')
+
+
+def _to_float(output: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """Some networks return several images in training mode."""
+    return output.float() if isinstance(output, Tensor) else tuple(img.float() for img in output)
 
 
 def _weights(net: nn.Module) -> OrderedDict[str, Tensor]:

@@ -1,0 +1,47 @@
+"""What several architectures share: checks of constructor arguments, and transposed convolutions that interpolate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def require_int(arch: str, name: str, value: int, minimum: int) -> None:
+    """Raises ValueError, naming architecture and argument, unless ``value`` is an integer of at least ``minimum``."""
+    if not isinstance(value, int) or value < minimum:
+        raise ValueError(f'{arch}: {name} must be an integer of at least {minimum}; got {value!r}')
+
+
+def require_same_channels(arch: str, num_in_ch: int, num_out_ch: int) -> None:
+    """Raises ValueError unless both are equal, as they must be where a residual is added to the enlarged input."""
+    require_int(arch, 'num_in_ch', num_in_ch, 1)
+    if num_out_ch != num_in_ch:
+        raise ValueError(
+            f'{arch}: num_out_ch must equal num_in_ch, because the output is the enlarged input plus a residual; '
+            f'got num_in_ch={num_in_ch!r}, num_out_ch={num_out_ch!r}'
+        )
+
+
+def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d, init: Callable[[Tensor], object]) -> None:
+    """Starts a convolution with weights by ``init`` and with biases of zero."""
+    init(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def bilinear_upconv(num_ch: int, scale: int) -> nn.ConvTranspose2d:
+    """A transposed convolution, without bias, that starts as bilinear interpolation of each channel.
+
+    Kernel, stride and padding are [2r, r, r/2] at even scales r and [2r-1, r, (r-1)/2] at odd ones, so that the output
+    is exactly ``scale`` times the input.
+    """
+    kernel_size = 2 * scale - scale % 2
+    upconv = nn.ConvTranspose2d(num_ch, num_ch, kernel_size, scale, (kernel_size - scale) // 2, bias=False)
+    weights = 1 - (torch.arange(kernel_size) - (kernel_size - 1) / 2).abs() / scale
+    with torch.no_grad():
+        upconv.weight.zero_()
+        for channel in range(num_ch):
+            upconv.weight[channel, channel] = torch.outer(weights, weights)
+    return upconv
