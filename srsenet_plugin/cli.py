@@ -145,10 +145,13 @@ def _prepare_folder(args: argparse.Namespace) -> None:
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
-    from srsenet_plugin.data import prepare
+    from srsenet_plugin.data import benchmarks, prepare
 
-    left_out = prepare.make_benchmark(args.source, args.out, args.scales, args.workers, args.skip_bad)
-    _report(prepare.benchmark_folders(args.out, args.scales), left_out)
+    for found in benchmarks.find_benchmarks(args.source, args.out):
+        left_out = prepare.make_benchmark(
+            found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+        )
+        _report(prepare.benchmark_folders(found.out, args.scales), left_out)
 
 
 def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:

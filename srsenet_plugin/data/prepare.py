@@ -157,7 +157,13 @@ def _pack(run: ImageRun, folders: Sequence[Path], recipes: Sequence[Mapping[str,
 
 
 def make_benchmark(
-    source: Source, out: Path, scales: Sequence[int], workers: int | None = None, skip_bad: bool = False
+    source: Source,
+    out: Path,
+    scales: Sequence[int],
+    workers: int | None = None,
+    skip_bad: bool = False,
+    stem_end: str = '',
+    count: int | None = None,
 ) -> dict[str, str]:
     """Makes BasicSR's folders of PNGs for testing: ``GTmod{scale}`` and ``LRbicx{scale}``, for each scale its own crop.
 
@@ -169,19 +175,26 @@ def make_benchmark(
         scales (Sequence[int]): Scales, each 2 or more.
         workers (int, optional): Threads. Default: one for each processor.
         skip_bad (bool): Leave out images that cannot be used. Default: False.
+        stem_end (str): Take only images whose names end like this before the suffix. Default: all.
+        count (int, optional): Images that the benchmark has.
 
     Returns:
         dict[str, str]: The images that were left out, by name, and why.
 
     Raises:
-        ValueError: The source has no images, or some cannot be used.
+        ValueError: The source has no images, or not ``count`` of them, or some cannot be used.
         FileExistsError: One folder of a pair exists and the other does not.
         OSError: The disk is full, or does not let itself be written.
     """
     staging = out / 'benchmark.tmp'
     if not staging.exists() and all(folder.exists() for folder in benchmark_folders(out, scales)):
         return {}
-    with staging_folder(staging) as part, open_source(source) as images:
+    with staging_folder(staging) as part, open_source(source, stem_end) as images:
+        if count is not None and len(images) != count:
+            raise ValueError(
+                f'{source} holds {len(images)} images, but {out.name} has {count}. '
+                'For a part of it, name another --out.'
+            )
         missing = [scale for scale in scales if not _all_exist(benchmark_folders(out, [scale]))]
         for folder in benchmark_folders(part, missing):
             folder.mkdir()

@@ -25,12 +25,13 @@ class BadImageError(ValueError):
 
 
 @contextmanager
-def open_source(source: str | os.PathLike[str]) -> Iterator[dict[str, Opener]]:
+def open_source(source: str | os.PathLike[str], stem_end: str = '') -> Iterator[dict[str, Opener]]:
     """Lists the images of a source.
 
     Args:
         source (str | PathLike): A folder, a zip archive, or the URI of either in a storage of mmengine's, such as
             ``s3://bucket/photos``. Of an archive the images of all its folders are taken.
+        stem_end (str): Take only images whose names end like this before the suffix. Default: all.
 
     Yields:
         dict[str, Opener]: For each image, sorted by name, its full name and what opens it as long as the block lasts.
@@ -47,7 +48,7 @@ def open_source(source: str | os.PathLike[str]) -> Iterator[dict[str, Opener]]:
     if source.lower().endswith('.zip'):
         with _open_archive(source, backend) as archive:
             names = [name for name in archive.namelist() if not name.startswith('__MACOSX/')]
-            yield _images(source, names, lambda name: partial(archive.open, name))
+            yield _images(source, names, stem_end, lambda name: partial(archive.open, name))
     else:
         if prefix and not hasattr(backend, 'list_dir_or_file'):
             raise ValueError(f'{source}: {prefix}:// cannot list folders. Name a zip archive.')
@@ -56,7 +57,9 @@ def open_source(source: str | os.PathLike[str]) -> Iterator[dict[str, Opener]]:
                 f'{source} is not a folder. Name the folder, or the zip archive, that holds the HR images.'
             )
         names = list(backend.list_dir_or_file(source, list_dir=False))
-        yield _images(source, names, lambda name: partial(_open_file, backend, backend.join_path(source, name)))
+        yield _images(
+            source, names, stem_end, lambda name: partial(_open_file, backend, backend.join_path(source, name))
+        )
 
 
 @contextmanager
@@ -78,9 +81,11 @@ def _open_file(backend: Any, uri: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _images(source: str, names: list[str], opener_of: Callable[[str], Opener]) -> dict[str, Opener]:
+def _images(source: str, names: list[str], stem_end: str, opener_of: Callable[[str], Opener]) -> dict[str, Opener]:
     images = [
-        name for name in map(PurePosixPath, names) if name.suffix.lower() in SUFFIXES and not name.name.startswith('.')
+        name
+        for name in map(PurePosixPath, names)
+        if name.suffix.lower() in SUFFIXES and not name.name.startswith('.') and name.stem.endswith(stem_end)
     ]
     if not images:
         raise ValueError(f'{source} holds no images ({", ".join(sorted(SUFFIXES))}).')
