@@ -37,6 +37,26 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
     convert.set_defaults(run=_convert)
 
+    compare = commands.add_parser('compare', help='compare architectures: costs, PSNR and SSIM, pictures')
+    compare.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
+    compare.add_argument(
+        '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
+    )
+    compare.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
+    compare.add_argument(
+        '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
+    )
+    compare.add_argument(
+        '--results', type=_assignment, nargs='+', default=[], metavar='NAME=FOLDER', help='finished images; the same'
+    )
+    compare.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
+    compare.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
+    compare.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    compare.add_argument(
+        '--out', type=Path, default=Path('results/compare'), metavar='FOLDER', help='default: results/compare'
+    )
+    compare.set_defaults(run=_compare)
+
     prepare = commands.add_parser('prepare', help='make training and benchmark data from HR images')
     kinds = prepare.add_subparsers(metavar='KIND', required=True)
     div2k = kinds.add_parser('div2k', help='DIV2K_train_HR.lmdb and DIV2K_train_LR_bicubic_X{2,4,8}.lmdb')
@@ -103,6 +123,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition('=')
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f'NAME=PATH is expected, not {text}')
+    return name, value
+
+
 # Each command imports what it needs, so that none pays for the others.
 
 
@@ -110,6 +137,33 @@ def _doctor(args: argparse.Namespace) -> None:
     from srsenet_plugin import doctor
 
     doctor.print_report()
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from srsenet_plugin import register
+
+    register()
+    from srsenet_plugin.compare import run
+
+    rows = run.compare(
+        run.Comparison(
+            archs=args.archs,
+            scales=args.scale,
+            benchmarks=args.benchmarks,
+            weights=dict(args.weights),
+            results=dict(args.results),
+            out=args.out,
+            timing=not args.no_timing,
+            paper=args.paper,
+            device=args.device,
+        )
+    )
+    print(f'Tables, pictures and images are in {args.out}.')
+    for note in (f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.notes):
+        print(note)
+    problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
+    if problems:
+        raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
 
 
 def _convert(args: argparse.Namespace) -> None:

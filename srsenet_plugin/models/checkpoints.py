@@ -61,7 +61,11 @@ def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapp
         ValueError: As :func:`load`; or the file holds no weights.
         FileNotFoundError: There is no such file.
     """
-    content = load(path)
+    return weights_of(load(path), path, param_key)
+
+
+def weights_of(content: Any, path: str | os.PathLike[str], param_key: str | None) -> dict[str, torch.Tensor]:
+    """The weights in what :func:`load` returned of a file; see :func:`network_weights`."""
     for key in (param_key, 'params'):
         if param_key is not None and isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

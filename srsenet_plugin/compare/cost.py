@@ -1,0 +1,171 @@
+"""What a network costs: parameters, layers, multiply-adds, activations, time and memory for an image of 1280x720."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+OUTPUT_HEIGHT, OUTPUT_WIDTH = 720, 1280
+ROUNDS = 3  # of timing, after one to warm up
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What does not depend on the machine.
+
+    Attributes:
+        params (int): Parameters.
+        layers (int): Convolutions and transposed convolutions, as Table I counts them: a recursive one once.
+        macs (int): Multiply-adds, by mmengine's analysis.
+        activations (int): Values that convolutions and matrix products put out, by mmengine's analysis.
+    """
+
+    params: int
+    layers: int
+    macs: int
+    activations: int
+
+
+def lr_image(channels: int, scale: int, device: torch.device | None = None) -> Tensor:
+    """The LR image for an output of at least 1280x720, shape (1, channels, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    size = (-(-OUTPUT_HEIGHT // scale), -(-OUTPUT_WIDTH // scale))
+    return torch.rand(1, channels, *size, generator=generator).to(device)
+
+
+def complexity(net: nn.Module, channels: int, scale: int) -> Complexity:
+    """Counts, by sending an image of zeros through the network."""
+    from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer
+
+    inputs = (lr_image(channels, scale),)
+    with _quiet():
+        flops, activations = FlopAnalyzer(net, inputs), ActivationAnalyzer(net, inputs)
+        for analyzer in (flops, activations):
+            analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
+        return Complexity(
+            params=sum(parameter.numel() for parameter in net.parameters()),
+            layers=sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in net.modules()),
+            macs=int(flops.total()),
+            activations=int(activations.total()),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notes of the tracer on operators that it does not count."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def latencies(
+    nets: Mapping[str, tuple[nn.Module, int]], scale: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Median seconds for an output of 1280x720, in float32. The networks take turns, so that all see the same machine.
+
+    Args:
+        nets (Mapping[str, tuple[nn.Module, int]]): Networks and their channels, by name.
+        scale (int): Scale.
+        device (torch.device): Where to run them.
+
+    Returns:
+        tuple[dict[str, float], dict[str, str]]: Seconds by name; and what went wrong, by name.
+    """
+    imgs = {name: lr_image(channels, scale, device) for name, (_, channels) in nets.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in nets}
+    problems: dict[str, str] = {}
+    turns = [name for _ in range(1 + ROUNDS) for name in nets]
+    with torch.no_grad():
+        for name in tqdm(turns, f'time x{scale}', unit='run', leave=False):
+            if name in problems:
+                continue
+            net = nets[name][0].to(device)
+            _wait(device)
+            start = time.perf_counter()
+            try:
+                net(imgs[name])
+                _wait(device)
+            except RuntimeError as error:
+                problems[name] = str(error).partition('\n')[0]
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(runs[1:]) for name, runs in seconds.items() if name not in problems}, problems
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(options: Mapping[str, Any], channels: int, scale: int, device: torch.device) -> float | None:
+    """Bytes that an output of 1280x720 needs at its peak, besides the network, measured in a process of its own.
+
+    On CUDA what torch allocates, on processors what the process grows by; None outside Linux.
+
+    Raises:
+        ValueError: The process failed.
+    """
+    arguments = json.dumps({'options': options, 'channels': channels, 'scale': scale, 'device': str(device)})
+    command = [sys.executable, '-m', __name__, arguments]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f'killed by signal {-result.returncode}: too little memory?']
+        raise ValueError(f'memory: {lines[-1]}')
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def _measure_peak_memory(options: dict[str, Any], channels: int, scale: int, device: str) -> float | None:
+    from srsenet_plugin.compare.networks import Network
+
+    net = Network('', options, channels, None).build().to(device)
+    img = lr_image(channels, scale, torch.device(device))
+    if img.is_cuda:
+        allocated = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        with torch.no_grad():
+            net(img)
+        return torch.cuda.max_memory_allocated() - allocated
+    with torch.no_grad():
+        net(img[..., :16, :16])  # what the first run loads is not the image's
+        before = _peak_of_this_process()
+        net(img)
+        after = _peak_of_this_process()
+    return None if before is None or after is None else after - before
+
+
+def _peak_of_this_process() -> int | None:
+    # getrusage would count what the parent process had in memory when it started this one.
+    try:
+        status = Path('/proc/self/status').read_text()
+    except OSError:
+        return None
+    return int(status.partition('VmHWM:')[2].split()[0]) * 1024
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the peak memory that the JSON argument asks for."""
+    import basicsr.archs  # noqa: F401
+
+    logging.disable(logging.INFO)
+    print(json.dumps(_measure_peak_memory(**json.loads((argv or sys.argv[1:])[0]))))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,185 @@
+"""Networks to compare: registered architectures by name, or those of option files, with or without weights."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from basicsr.archs import build_network
+from basicsr.utils.options import ordered_yaml
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from srsenet_plugin import convert
+from srsenet_plugin.models import checkpoints
+
+# Published networks whose options are not their constructors' defaults: section 4.1 of RCAN's paper, and SwinIR's for
+# classical super-resolution, section 4.1 of its paper.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    'RCAN': {'num_group': 10, 'num_block': 20},
+    'SwinIR': {
+        'img_size': 64,
+        'embed_dim': 180,
+        'depths': [6] * 6,
+        'num_heads': [6] * 6,
+        'window_size': 8,
+        'mlp_ratio': 2,
+        'upsampler': 'pixelshuffle',
+    },
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of one scale.
+
+    Attributes:
+        name (str): Its name in tables.
+        options (Mapping): As ``network_g`` of an option file takes them.
+        channels (int): Channels of its images: 1 for Y, 3 for RGB.
+        weights (Mapping[str, Tensor] | None): Its weights, if there are any.
+        no_weights (str): Why there are none, if any were given.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    channels: int
+    weights: Mapping[str, Tensor] | None
+    no_weights: str = ''
+
+    def build(self) -> nn.Module:
+        """Builds the network in eval mode, with its weights if there are any.
+
+        Raises:
+            ValueError: The options or the weights do not fit the architecture.
+        """
+        try:
+            net = build_network(dict(self.options)).eval()
+            if self.weights is not None:
+                net.load_state_dict(dict(self.weights))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f'{dict(self.options)}: {error}') from error
+        return _PaddedToWindows(net) if hasattr(net, 'window_size') else net
+
+    def digest(self) -> str:
+        """Changes with the architecture's code, the options and the weights."""
+        digest = hashlib.sha256(repr(sorted(self.options.items())).encode())
+        digest.update(inspect.getsource(inspect.getmodule(ARCH_REGISTRY.get(self.options['type']))).encode())  # type: ignore[arg-type]
+        for name, weight in sorted((self.weights or {}).items()):
+            digest.update(f'{name}{weight.dtype}'.encode())
+            digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+class _PaddedToWindows(nn.Module):
+    """Pads images to whole windows, as BasicSR's SwinIRModel does, and crops what comes out."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        padding = [0, -width % self.net.window_size, 0, -height % self.net.window_size]
+        scale = self.net.upscale
+        return self.net(nn.functional.pad(x, padding, 'reflect'))[..., : height * scale, : width * scale]
+
+
+def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | None = None) -> Network:
+    """Finds a network for a scale.
+
+    Options come, the later ones winning, from the constructor's defaults, from :data:`PUBLISHED`, from the option file,
+    and from the file of weights, if that says what it is for. Weights of BasicSR's files are ``params_ema`` if they are
+    there, or ``params``; published files that :mod:`srsenet_plugin.convert` knows are taken as they are.
+
+    Args:
+        spec (str): Name of a registered architecture, or an option file.
+        scale (int): Scale, 2 or more.
+        weights_file (str | PathLike, optional): Its weights.
+
+    Raises:
+        ValueError: There is no such architecture or file, the architecture has no scale, or the weights are damaged or
+            another architecture's.
+    """
+    options = _from_option_file(spec) if _is_option_file(spec) else {'type': spec}
+    arch_name = options['type']
+    if arch_name not in ARCH_REGISTRY:
+        raise ValueError(
+            f'{arch_name} is not registered. There are {", ".join(sorted(ARCH_REGISTRY.keys()))}; '
+            'or name an option file.'
+        )
+    options = PUBLISHED.get(arch_name, {}) | options
+    weights, made_for = (None, {}) if weights_file is None else _read_weights(weights_file)
+    if made_for.get('type', arch_name) != arch_name:
+        raise ValueError(f'{weights_file} holds weights of {made_for["type"]}, not of {arch_name}.')
+    parameters = inspect.signature(ARCH_REGISTRY.get(arch_name)).parameters
+    scale_name = next((name for name in ('upscale', 'scale') if name in parameters), None)
+    if scale_name is None:
+        raise ValueError(f'{arch_name} has no argument upscale or scale: it is no network for super-resolution.')
+    options = options | made_for | {scale_name: scale}
+    no_weights = ''
+    if made_for.get(scale_name, scale) != scale:
+        weights, no_weights = None, f'{weights_file} is for x{made_for[scale_name]}'
+    channel_names = [name for name in ('num_in_ch', 'num_out_ch', 'in_chans') if name in parameters]
+    channels = _channels(options, channel_names, parameters, weights)
+    options |= dict.fromkeys(channel_names, channels)
+    return Network(name_of(spec, scale), options, channels, weights, no_weights)
+
+
+def name_of(spec: str, scale: int) -> str:
+    """The name in tables: of an architecture its own, of options/compare/train_EDSR_M_x4.yml EDSR_M."""
+    if not _is_option_file(spec):
+        return spec
+    return Path(spec).stem.removeprefix('train_').removeprefix('test_').removesuffix(f'_x{scale}')
+
+
+def _is_option_file(spec: str) -> bool:
+    return spec.endswith(('.yml', '.yaml'))
+
+
+def _from_option_file(path: str) -> dict[str, Any]:
+    try:
+        opt = yaml.load(Path(path).read_text(encoding='utf-8'), Loader=ordered_yaml()[0])
+        return dict(opt['network_g'])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f'{path} has no network_g.') from None
+
+
+def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """The weights of a file, and the options that they are for as far as it tells them."""
+    try:
+        content = checkpoints.load(path)
+        weights = checkpoints.weights_of(content, path, 'params_ema')
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read: {error.strerror}') from error
+    converted = convert.convert_state_dict(weights)
+    if converted is not None:
+        return converted[1], converted[0]
+    made_for = content.get('network_g') if isinstance(content, Mapping) else None
+    return weights, dict(made_for) if isinstance(made_for, Mapping) else {}
+
+
+def _channels(
+    options: Mapping[str, Any],
+    names: list[str],
+    parameters: Mapping[str, inspect.Parameter],
+    weights: Mapping[str, Tensor] | None,
+) -> int:
+    """Of the weights, or of the options, or the constructor's default, or RGB."""
+    if weights is not None:
+        first = next((weight for weight in weights.values() if weight.dim() == 4), None)
+        if first is not None and first.shape[1] in (1, 3):
+            return first.shape[1]
+    if not names:
+        return 3
+    default = parameters[names[0]].default
+    return options.get(names[0], default if isinstance(default, int) else 3)

@@ -1,0 +1,116 @@
+"""The comparison as pictures: quality against time, and enlarged crops side by side as in the paper's Fig. 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from basicsr.metrics.metric_util import to_y_channel
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from srsenet_plugin.compare.quality import Benchmark, Scores, read_bgr
+from srsenet_plugin.compare.table import Row
+from srsenet_plugin.data.imresize import imresize
+
+MAX_PANELS = 3
+
+
+def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence[str], scale: int) -> bool:
+    """Draws a panel for each of the first benchmarks, with a bubble for each network; its area grows with parameters.
+
+    Returns:
+        bool: False if no network has both a time and a score, so that there is nothing to draw.
+    """
+    panels = []
+    for name in benchmarks[:MAX_PANELS]:
+        points = [
+            (row.method, row.latency * 1e3, row.scores[name][0], row.complexity.params)
+            for row in rows
+            if row.latency is not None and row.complexity and name in row.scores
+        ]
+        if points:
+            panels.append((name, points))
+    if not panels:
+        return False
+    figure = Figure(figsize=(5 * len(panels), 4.5), layout='constrained')
+    for axes, (name, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for method, milliseconds, psnr, params in points:
+            axes.scatter(milliseconds, psnr, s=20 + params / 1e3, alpha=0.6)
+            axes.annotate(method, (milliseconds, psnr), xytext=(0, 9), textcoords='offset points', ha='center')
+        axes.set_xscale('log')
+        axes.margins(0.2)
+        axes.set_xlabel('ms for 1280x720')
+        axes.set_ylabel('PSNR on Y (dB)')
+        axes.set_title(f'{name} x{scale}')
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+    return True
+
+
+def draw_crops(
+    path: Path, benchmarks: Sequence[Benchmark], results: Mapping[str, Mapping[str, tuple[Scores, Mapping[str, Path]]]]
+) -> bool:
+    """Draws, for an image of each of the first benchmarks, the crop where bicubic interpolation fails most.
+
+    Args:
+        path (Path): PNG to write.
+        benchmarks (Sequence[Benchmark]): Benchmarks.
+        results (Mapping): Scores and files by method and benchmark.
+
+    Returns:
+        bool: False if there are no results, so that there is nothing to draw.
+    """
+    chosen = [benchmark for benchmark in benchmarks if any(benchmark.name in of for of in results.values())]
+    if not chosen:
+        return False
+    columns = 1 + len(results)
+    figure = Figure(figsize=(2.2 * columns, 2.6 * len(chosen[:MAX_PANELS])), layout='constrained')
+    all_axes = figure.subplots(min(len(chosen), MAX_PANELS), columns, squeeze=False)
+    for axes, benchmark in zip(all_axes, chosen):
+        key, crop = _hardest_crop(benchmark)
+        _show(axes[0], read_bgr(benchmark.pairs[key][0])[crop], f'{benchmark.name} {key}\nHR')
+        for cell, (method, of_method) in zip(axes[1:], results.items()):
+            if benchmark.name in of_method:
+                scores, files = of_method[benchmark.name]
+                psnr, ssim = scores[key]
+                _show(cell, read_bgr(files[key])[crop], f'{method}\n{psnr:.2f} / {ssim:.4f}')
+            else:
+                cell.set_axis_off()
+    _save(figure, path)
+    return True
+
+
+def _hardest_crop(benchmark: Benchmark) -> tuple[str, tuple[slice, slice]]:
+    """The image, and the square of it, in which the bicubic image of the LR one differs most from the GT image."""
+    scale = benchmark.scale
+    side = 32 + 16 * scale
+    worst = (-1.0, '', 0, 0)
+    for key, (gt_path, lr_path) in benchmark.pairs.items():
+        gt = read_bgr(gt_path)
+        error = (to_y_channel(imresize(read_bgr(lr_path), scale)) - to_y_channel(gt)).astype(np.float64)[..., 0] ** 2
+        size = min(side, *gt.shape[:2])
+        means = cv2.boxFilter(error, -1, (size, size), anchor=(0, 0))[
+            : gt.shape[0] - size + 1, : gt.shape[1] - size + 1
+        ]
+        top, left = np.unravel_index(means.argmax(), means.shape)
+        worst = max(worst, (float(means.max()), key, int(top), int(left)))
+    _, key, top, left = worst
+    return key, (slice(top, top + side), slice(left, left + side))
+
+
+def _show(axes: object, bgr: NDArray[np.uint8], caption: str) -> None:
+    axes.imshow(bgr[..., ::-1], interpolation='nearest')  # type: ignore[attr-defined]
+    axes.set_xlabel(caption)  # type: ignore[attr-defined]
+    axes.set_xticks([])  # type: ignore[attr-defined]
+    axes.set_yticks([])  # type: ignore[attr-defined]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    part = path.with_name(f'{path.stem}.part.png')
+    figure.savefig(part, dpi=110)
+    part.replace(path)

@@ -1,0 +1,226 @@
+"""PSNR and SSIM of networks, and of finished images, on benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics.metric_util import to_y_channel
+from basicsr.utils.color_util import bgr2ycbcr, ycbcr2bgr
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from srsenet_plugin.data.benchmarks import COUNTS
+from srsenet_plugin.data.imresize import imresize
+
+Scores = dict[str, tuple[float, float]]
+"""PSNR (dB) and SSIM of each image, by its key."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The pairs of a benchmark at one scale.
+
+    Attributes:
+        name (str): Such as ``Set5``.
+        scale (int): Scale of the LR images.
+        pairs (dict[str, tuple[Path, Path]]): Files of GT and LR image, by key.
+    """
+
+    name: str
+    scale: int
+    pairs: dict[str, tuple[Path, Path]]
+
+    def digest(self) -> str:
+        """Changes with the images."""
+        digest = hashlib.sha256()
+        for key, paths in self.pairs.items():
+            digest.update(key.encode())
+            for path in paths:
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+
+def find_benchmarks(folder: Path, scale: int) -> list[Benchmark]:
+    """Finds what ``srsenet prepare benchmark`` has made, the literature's benchmarks first.
+
+    Args:
+        folder (Path): Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
+        scale (int): Scale.
+
+    Raises:
+        ValueError: There are none for this scale, or a GT image has no LR image.
+    """
+    gt_folders = sorted(folder.glob(f'*/GTmod{scale}'))
+    if not gt_folders:
+        raise ValueError(
+            f'{folder} holds no benchmark for x{scale}. Make them with: '
+            f'srsenet prepare benchmark --source FOLDER --out {folder} --scales {scale}'
+        )
+    order = list(COUNTS)
+    gt_folders.sort(key=lambda path: order.index(path.parent.name) if path.parent.name in COUNTS else len(order))
+    return [_benchmark(gt_folder, scale) for gt_folder in gt_folders]
+
+
+def _benchmark(gt_folder: Path, scale: int) -> Benchmark:
+    lr_folder = gt_folder.with_name(f'LRbicx{scale}')
+    pairs = {path.stem: (path, lr_folder / path.name) for path in sorted(gt_folder.glob('*.png'))}
+    missing = [str(lr) for _, lr in pairs.values() if not lr.exists()]
+    if missing or not pairs:
+        raise ValueError(f'{gt_folder} is incomplete: {missing[0] if missing else "it holds no PNG"} is missing.')
+    return Benchmark(gt_folder.parent.name, scale, pairs)
+
+
+def score(img: NDArray, gt: NDArray[np.uint8], scale: int) -> tuple[float, float]:
+    """PSNR and SSIM as BasicSR computes them on Y, ``scale`` pixels left out at the edges.
+
+    Y of the GT image is not rounded, as in the evaluation code of LapSRN, whose figures Table I takes over. BasicSR's
+    validators round it where the dataset gives Y (``color: y``), which costs up to 0.04 dB at x2.
+
+    Args:
+        img (ndarray): Shape (H, W) for Y, or (H, W, 3) for BGR; range [0, 255], rounded.
+        gt (ndarray): Shape (H, W, 3), BGR, uint8.
+        scale (int): Pixels to leave out at each edge.
+
+    Returns:
+        tuple[float, float]: PSNR in dB, SSIM.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    if img.shape[:2] != gt.shape[:2]:
+        raise ValueError(f'is {img.shape[1]}x{img.shape[0]}, but the GT image {gt.shape[1]}x{gt.shape[0]}')
+    y, gt_y = (to_y_channel(plane)[..., 0] if plane.ndim == 3 else plane for plane in (img, gt))
+    return float(calculate_psnr(y, gt_y, scale)), float(calculate_ssim(y, gt_y, scale))
+
+
+def upscale(net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int) -> tuple[NDArray, NDArray[np.uint8]]:
+    """Upscales an image by a network for Y, with bicubic CbCr, or for RGB.
+
+    Returns:
+        tuple[ndarray, ndarray]: What is to be scored, Y (H, W) or BGR (H, W, 3), rounded; and the BGR image, uint8.
+    """
+    img = lr.astype(np.float32) / 255
+    if channels == 3:
+        bgr = _to_uint8(_forward(net, img[..., ::-1])[..., ::-1])
+        return bgr, bgr
+    ycbcr = bgr2ycbcr(img)
+    y = _to_uint8(_forward(net, ycbcr[..., :1])[..., 0])
+    ycbcr = imresize(ycbcr, scale)
+    ycbcr[..., 0] = y.astype(np.float32) / 255
+    return y.astype(np.float64), _to_uint8(ycbcr2bgr(ycbcr))
+
+
+def _forward(net: nn.Module, img: NDArray) -> NDArray[np.float32]:
+    """Maps (H, W, C) to (scale * H, scale * W, C)."""
+    device = next((parameter.device for parameter in net.parameters()), torch.device('cpu'))
+    batch = torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))[None].to(device)
+    with torch.no_grad():
+        return net(batch)[0].float().cpu().numpy().transpose(1, 2, 0)
+
+
+def _to_uint8(img: NDArray) -> NDArray[np.uint8]:
+    return np.clip(np.round(img * 255), 0, 255).astype(np.uint8)
+
+
+def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchmark, folder: Path, label: str) -> Scores:
+    """Upscales a benchmark into a folder and scores the images, or reads their scores if it has been done.
+
+    Args:
+        net (nn.Module): The network, in eval mode.
+        channels (int): 1 or 3, channels of its images.
+        key (str): Changes with whatever changes the images or the scores.
+        benchmark (Benchmark): What to upscale.
+        folder (Path): Folder of the upscaled images and their scores; of the same key, they are taken as they are.
+        label (str): Name for the progress bar.
+    """
+    stored = folder / 'scores.json'
+    try:
+        content = json.loads(stored.read_text(encoding='utf-8'))
+        if content['key'] == key:
+            return {name: tuple(values) for name, values in content['scores'].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not there, or damaged
+    part = folder.with_name(folder.name + '.part')
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    scores: Scores = {}
+    for name, (gt, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
+        scored, bgr = upscale(net, channels, read_bgr(lr), benchmark.scale)
+        scores[name] = score(scored, read_bgr(gt), benchmark.scale)
+        write_image(part / f'{name}.png', bgr)
+    (part / 'scores.json').write_text(json.dumps({'key': key, 'scores': scores}), encoding='utf-8')
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return scores
+
+
+def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[str, Path]] | None:
+    """Scores finished images.
+
+    Args:
+        folder (Path): Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them.
+            An image is named as the GT image is, up to an underscore.
+        benchmark (Benchmark): What they are of.
+
+    Returns:
+        tuple[Scores, dict[str, Path]] | None: Scores and files by key; None if there is no folder for the benchmark.
+
+    Raises:
+        ValueError: An image is missing, cannot be read, or has another size.
+    """
+    place = next(
+        (path for path in (folder / 'visualization' / benchmark.name, folder / benchmark.name) if path.is_dir()), None
+    )
+    if place is None:
+        return None
+    scores, files = {}, {}
+    for name, (gt, _) in benchmark.pairs.items():
+        files[name] = path = _result_of(name, place)
+        img = read_bgr(path)
+        try:
+            scores[name] = score(img, read_bgr(gt), benchmark.scale)
+        except ValueError as error:
+            raise ValueError(f'{path} {error}') from None
+    return scores, files
+
+
+def _result_of(name: str, folder: Path) -> Path:
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    found = [path for path in paths if path.stem == name] or [
+        path for path in paths if path.stem.startswith(f'{name}_')
+    ]
+    if len(found) != 1:
+        raise ValueError(f'{folder} holds {"several images" if found else "no image"} of {name}.')
+    return found[0]
+
+
+def read_bgr(path: Path) -> NDArray[np.uint8]:
+    """Reads an image of 8 bits.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    img = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if img is None:
+        raise ValueError(f'{path} cannot be read as an image.')
+    return img.astype(np.uint8)
+
+
+def write_image(path: Path, img: NDArray[np.uint8]) -> None:
+    """Writes a PNG."""
+    path.write_bytes(cv2.imencode('.png', img)[1].tobytes())
+
+
+def means(scores: Scores) -> tuple[float, float]:
+    """Mean PSNR and SSIM."""
+    psnr, ssim = np.mean(list(scores.values()), axis=0)
+    return float(psnr), float(ssim)

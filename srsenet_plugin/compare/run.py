@@ -1,0 +1,205 @@
+"""Compares methods at several scales, and writes tables and pictures."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import basicsr
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from srsenet_plugin.compare import cost, pictures, quality, table
+from srsenet_plugin.compare.networks import Network, find_network, name_of
+from srsenet_plugin.compare.quality import Benchmark, Scores
+from srsenet_plugin.compare.table import Row
+
+Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
+"""Scores and files of the images, by method and benchmark."""
+
+SHIPPED = Path(__file__).parents[1] / 'weights'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare.
+
+    Attributes:
+        archs (Sequence[str]): Names of registered architectures, or option files.
+        scales (Sequence[int]): Scales.
+        benchmarks (Path | None): Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
+        weights (Mapping[str, str]): Files of weights by name; ``{scale}`` in them stands for the scale.
+        results (Mapping[str, str]): Folders of finished images by name; the same.
+        out (Path): Folder for tables, pictures and upscaled images. What is in it already is not computed again.
+        timing (bool): Measure time and memory.
+        paper (bool): Show Table I's figures too.
+        device (str): ``auto``, or a device of torch's.
+    """
+
+    archs: Sequence[str]
+    scales: Sequence[int]
+    benchmarks: Path | None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)
+    out: Path = Path('results/compare')
+    timing: bool = True
+    paper: bool = False
+    device: str = 'auto'
+
+
+def compare(comparison: Comparison) -> dict[int, list[Row]]:
+    """Compares, prints a table for each scale, and writes tables and pictures.
+
+    Returns:
+        dict[int, list[Row]]: What was measured, by scale. What could not be is in the ``problems`` of its row.
+
+    Raises:
+        ValueError: There is no benchmark, no such device, or a name that is given weights and not compared.
+        OSError: A file cannot be written.
+    """
+    unknown = comparison.weights.keys() - {
+        name_of(spec, scale) for spec in comparison.archs for scale in comparison.scales
+    }
+    if unknown:
+        raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
+    device = _device(comparison.device)
+    benchmarks = {
+        scale: quality.find_benchmarks(comparison.benchmarks, scale) if comparison.benchmarks else []
+        for scale in comparison.scales
+    }
+    logging.getLogger('basicsr').setLevel(logging.WARNING)  # it announces each network
+    comparison.out.mkdir(parents=True, exist_ok=True)
+    rows: dict[int, list[Row]] = {}
+    for scale in comparison.scales:
+        rows[scale], results = _compare_scale(comparison, scale, benchmarks[scale], device)
+        _write(comparison, scale, rows[scale], results, benchmarks[scale])
+    table.write_text(comparison.out / 'compare.csv', table.as_csv(rows))
+    table.write_text(comparison.out / 'compare.json', table.as_json(rows))
+    return rows
+
+
+def _compare_scale(
+    comparison: Comparison, scale: int, benchmarks: Sequence[Benchmark], device: torch.device
+) -> tuple[list[Row], Results]:
+    rows: list[Row] = []
+    results: Results = {}
+    nets: dict[str, tuple[nn.Module, int]] = {}
+    for spec in tqdm(comparison.archs, f'networks x{scale}', unit='network'):
+        row = Row(name_of(spec, scale))
+        rows.append(row)
+        try:
+            network = find_network(spec, scale, _weights_file(comparison, row.method, scale))
+            net = network.build()
+            folder = comparison.out / f'x{scale}' / row.method
+            row.complexity = _complexity(network, net, scale, folder)
+            if comparison.timing:
+                row.memory = cost.peak_memory(network.options, network.channels, scale, device)
+                nets[row.method] = net, network.channels
+            if network.no_weights:
+                row.notes.append(network.no_weights)
+            elif network.weights is not None or not row.complexity.params:
+                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder)
+        except Exception as error:  # architectures are anybody's code
+            row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
+    for name, folder_name in comparison.results.items():
+        row = Row(name)
+        rows.append(row)
+        try:
+            results[name] = _read_results(Path(folder_name.format(scale=scale)), benchmarks)
+        except (ValueError, OSError) as error:
+            row.problems.append(str(error))
+    for row in rows:
+        row.scores = {name: quality.means(scores) for name, (scores, _) in results.get(row.method, {}).items()}
+    times, problems = cost.latencies(nets, scale, device)
+    for row in rows:
+        row.latency = times.get(row.method)
+        if row.method in problems:
+            row.problems.append(f'time: {problems[row.method]}')
+    return rows, results
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'--device {name}: {str(error).partition(chr(10))[0]}') from None
+    return device
+
+
+def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:
+    if name in comparison.weights:
+        return Path(comparison.weights[name].format(scale=scale))
+    shipped = SHIPPED / f'srsenet_x{scale}.pth'
+    return shipped if name == 'SrSENet' and shipped.exists() else None
+
+
+def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> cost.Complexity:
+    key = f'{network.digest()} {_code_version()}'
+    stored = folder / 'complexity.json'
+    try:
+        content = json.loads(stored.read_text(encoding='utf-8'))
+        if content.pop('key') == key:
+            return cost.Complexity(**content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not there, or damaged
+    found = cost.complexity(net, network.channels, scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_text(stored, json.dumps({'key': key} | asdict(found)))
+    return found
+
+
+def _evaluate(
+    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path
+) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
+    found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
+    for benchmark in benchmarks:
+        key = f'{network.digest()} {benchmark.digest()} {_code_version()}'
+        place = folder / benchmark.name
+        label = f'{network.name} {benchmark.name}'
+        scores = quality.evaluate_network(net, network.channels, key, benchmark, place, label)
+        found[benchmark.name] = scores, {name: place / f'{name}.png' for name in scores}
+    return found
+
+
+@functools.cache
+def _code_version() -> str:
+    """Changes with the code that upscales, scores and counts."""
+    package = Path(__file__).parents[1]
+    files = [
+        *sorted(package.glob('archs/*.py')),
+        package / 'data/imresize.py',
+        Path(quality.__file__),
+        Path(cost.__file__),
+    ]
+    code = hashlib.sha256(b''.join(file.read_bytes() for file in files))
+    return f'{basicsr.__version__} {torch.__version__} {code.hexdigest()}'
+
+
+def _read_results(folder: Path, benchmarks: Sequence[Benchmark]) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
+    if not folder.is_dir():
+        raise ValueError(f'{folder} is no folder.')
+    found = {benchmark.name: quality.evaluate_images(folder, benchmark) for benchmark in benchmarks}
+    if not any(found.values()):
+        raise ValueError(f'{folder} holds no folder {" or ".join(found)}, nor visualization with one of them.')
+    return {name: result for name, result in found.items() if result}
+
+
+def _write(
+    comparison: Comparison, scale: int, rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]
+) -> None:
+    names = [benchmark.name for benchmark in benchmarks]
+    cells = table.cells(rows, names, scale, comparison.paper)
+    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y')
+    table.write_text(comparison.out / f'compare_x{scale}.md', table.markdown(cells))
+    bubbles, crops = comparison.out / f'psnr_time_x{scale}.png', comparison.out / f'crops_x{scale}.png'
+    if not pictures.draw_psnr_against_time(bubbles, rows, names, scale):
+        bubbles.unlink(missing_ok=True)  # an earlier run's
+    if not pictures.draw_crops(crops, benchmarks, results):
+        crops.unlink(missing_ok=True)

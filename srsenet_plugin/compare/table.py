@@ -1,0 +1,167 @@
+"""The comparison as a table: on the terminal, in Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from srsenet_plugin.compare.cost import Complexity
+
+
+@dataclass
+class Row:
+    """What is known of one method at one scale.
+
+    Attributes:
+        method (str): Its name.
+        complexity (Complexity | None): None for finished images.
+        latency (float | None): Seconds for an output of 1280x720.
+        memory (float | None): Bytes at the peak, for the same.
+        scores (dict[str, tuple[float, float]]): Mean PSNR (dB) and SSIM by benchmark.
+        notes (list[str]): Why scores are empty although weights were given.
+        problems (list[str]): What could not be measured, and why.
+    """
+
+    method: str
+    complexity: Complexity | None = None
+    latency: float | None = None
+    memory: float | None = None
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@cache
+def published(scale: int) -> dict[str, dict[str, tuple[float, float]]]:
+    """PSNR and SSIM of Table I by method and benchmark (Mei et al., see srsenet_arch.py)."""
+    figures: dict[str, dict[str, tuple[float, float]]] = {}
+    text = resources.files(__package__).joinpath('table1.csv').read_text(encoding='utf-8')
+    for line in csv.DictReader(io.StringIO(text)):
+        if int(line['scale']) == scale:
+            figures.setdefault(line['method'], {})[line['benchmark']] = (float(line['psnr']), float(line['ssim']))
+    return figures
+
+
+COSTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)', 'time (ms)', 'memory (MB)')
+
+
+def cells(rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: bool) -> list[list[str]]:
+    """The table as text, its header first.
+
+    Args:
+        rows (Sequence[Row]): What was measured.
+        benchmarks (Sequence[str]): Benchmarks, in order.
+        scale (int): Scale.
+        paper (bool): Add Table I's figures below those measured, and the differences; and its other methods.
+
+    Returns:
+        list[list[str]]: Rows of equal length. What is not known is empty.
+    """
+    table = [['method', *COSTS, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    theirs = published(scale) if paper else {}
+    empty = [''] * len(COSTS)
+    for row in rows:
+        table.append([row.method, *_costs(row), *(_score(row.scores.get(name)) for name in benchmarks)])
+        figures = theirs.get(row.method)
+        if figures:
+            table.append([f'{row.method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+            differences = [_difference(row.scores.get(name), figures.get(name)) for name in benchmarks]
+            if any(differences):
+                table.append([f'{row.method}, difference', *empty, *differences])
+    measured = {row.method for row in rows}
+    for method, figures in theirs.items():
+        if method not in measured:
+            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+    return table
+
+
+def _costs(row: Row) -> list[str]:
+    counts = ['', '', '', '']
+    if row.complexity:
+        params, layers, macs, activations = asdict(row.complexity).values()
+        counts = [f'{params / 1e3:.1f}', str(layers), f'{macs / 1e9:.1f}', f'{activations / 1e6:.1f}']
+    latency = '' if row.latency is None else f'{row.latency * 1e3:.0f}'
+    memory = '' if row.memory is None else f'{row.memory / 1e6:.0f}'
+    return [*counts, latency, memory]
+
+
+def _score(score: tuple[float, float] | None, psnr_digits: int = 2, ssim_digits: int = 4) -> str:
+    return '' if score is None else f'{score[0]:.{psnr_digits}f} / {score[1]:.{ssim_digits}f}'
+
+
+def _difference(ours: tuple[float, float] | None, theirs: tuple[float, float] | None) -> str:
+    if ours is None or theirs is None:
+        return ''
+    return f'{ours[0] - theirs[0]:+.2f} / {ours[1] - theirs[1]:+.3f}'
+
+
+def print_table(table: Sequence[Sequence[str]], title: str) -> None:
+    """Prints it as wide as it is where the output is no terminal."""
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(width=1000)
+    drawn = Table(title=title, title_justify='left')
+    for i, head in enumerate(table[0]):
+        drawn.add_column(head, justify='right' if i else 'left', no_wrap=i == 0)
+    for row in table[1:]:
+        drawn.add_row(*row, style='dim' if row[0].endswith((', Table I', ', difference')) else None)
+    console.print(drawn)
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """The table as Markdown."""
+    lines = [table[0], ['---'] * len(table[0]), *table[1:]]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
+    """A line for each scale, method and benchmark, unrounded; benchmark and scores are empty where there are none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    costs = ['params', 'layers', 'macs', 'activations', 'latency_s', 'memory_bytes']
+    writer.writerow(['scale', 'method', *costs, 'benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim', 'problems'])
+    for scale, of_scale in rows.items():
+        for row in of_scale:
+            counts = list(asdict(row.complexity).values()) if row.complexity else [None] * 4
+            scores: Mapping[str, tuple[float | None, float | None]] = row.scores or {'': (None, None)}
+            for name, score in scores.items():
+                theirs = published(scale).get(row.method, {}).get(name, (None, None))
+                writer.writerow(
+                    [
+                        scale,
+                        row.method,
+                        *counts,
+                        row.latency,
+                        row.memory,
+                        name,
+                        *score,
+                        *theirs,
+                        '; '.join(row.problems),
+                    ]
+                )
+    return text.getvalue()
+
+
+def as_json(rows: Mapping[int, Sequence[Row]]) -> str:
+    """The same, nested: scale, method, values."""
+    nested = {
+        scale: {row.method: asdict(row) | {'table1': published(scale).get(row.method, {})} for row in of_scale}
+        for scale, of_scale in rows.items()
+    }
+    return json.dumps(nested, indent=2)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under a temporary name first."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(text, encoding='utf-8')
+    part.replace(path)
