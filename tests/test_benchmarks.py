@@ -81,7 +81,7 @@ def test_counts(tmp_path: Path, name: str, capfd: pytest.CaptureFixture) -> None
     assert cli.main([*arguments, str(tmp_path / name)]) == 1
     message = f'{tmp_path}/HR holds 4 images, but {name} has {COUNTS[name]}. For a part of it, name another --out.'
     assert message in capfd.readouterr().err
-    assert not [path for path in (tmp_path / name).iterdir() if not path.name.endswith('.lock')]
+    assert list((tmp_path / name).iterdir()) == []
     assert cli.main([*arguments, str(tmp_path / 'part')]) == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+import yaml
 from conftest import ROOT, link_installed, make_venv, run
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,49 @@ def test_test(workspace: Path) -> None:
     results = workspace / 'results/test_SrSENet_x4/visualization'
     img = cv2.imread(str(results / 'Set5/coffee_test_SrSENet_x4.png'), cv2.IMREAD_UNCHANGED)
     assert img.shape == (124, 100)
+
+
+@pytest.mark.parametrize(
+    'option_file',
+    sorted(
+        path.relative_to(ROOT) for folder in ('table1', 'compare') for path in (ROOT / 'options' / folder).iterdir()
+    ),
+    ids=str,
+)
+def test_train_the_compared_networks(workspace: Path, option_file: Path) -> None:
+    short = [*SHORT, 'train:total_iter=2', 'datasets:train:gt_size=32', 'logger:print_freq=1', 'val:val_freq=100']
+    printed = run(['python', 'basicsr/train.py', '-opt', option_file, *short], workspace)
+    assert len(losses(printed)) == 2
+    assert all(0 < loss < 3 for loss in losses(printed))  # DRCN starts with noise
+    assert (workspace / 'experiments' / option_file.stem / 'models/net_g_latest.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('scale', 'figures'),
+    [
+        (2, {'Set5': ('33.67', '0.9303'), 'Set14': ('30.32', '0.8699'), 'B100': ('29.56', '0.8434')}),
+        (4, {'Set5': ('28.43', '0.8111'), 'Set14': ('26.09', '0.7048'), 'B100': ('25.96', '0.6681')}),
+        (8, {'Set5': ('24.40', '0.6581'), 'Set14': ('23.18', '0.5666'), 'B100': ('23.67', '0.5443')}),
+    ],
+)
+def test_bicubic_has_the_figures_of_the_literature(
+    shared_benchmarks: Path, scale: int, figures: dict[str, tuple[str, str]]
+) -> None:
+    """Those of MATLAB-made images, measured by those who provide the images."""
+    opt = yaml.safe_load((ROOT / f'options/test_Bicubic_x{scale}.yml').read_text())
+    opt['datasets'] = {key: value for key, value in opt['datasets'].items() if value['name'] in figures}
+    (shared_benchmarks / 'test.yml').write_text(yaml.safe_dump(opt, sort_keys=False))
+    printed = run(['python', 'basicsr/test.py', '-opt', 'test.yml'], shared_benchmarks)
+    found = re.findall(r'Validation (\w+)\s+# psnr: (\d\d\.\d{4}).*\s+# ssim: (0\.\d{4})', printed)
+    assert {name: (f'{float(psnr):.2f}', ssim) for name, psnr, ssim in found} == figures
+
+
+@pytest.fixture(scope='module')
+def shared_benchmarks(shared_datasets: Path, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('shared')
+    (folder / 'basicsr').symlink_to(workspace / 'basicsr')
+    run(['srsenet', 'prepare', 'benchmark', '--source', shared_datasets, '--out', 'datasets'], folder)
+    return folder
 
 
 def test_psnr_of_the_untrained_network_is_that_of_bilinear(workspace: Path) -> None:

@@ -12,10 +12,11 @@ from basicsr.models import build_model
 from basicsr.utils import options
 from conftest import ROOT
 
-from srsenet_plugin import CharbonnierPenaltyLoss, SrSENet, cli
+from srsenet_plugin import cli
 
 OPTION_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / 'options').rglob('*.yml'))
 SCALES = (2, 4, 8)
+COMPARED = [path for path in OPTION_FILES if path.parent.name in ('table1', 'compare')]
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -23,9 +24,11 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def test_the_files_are_there() -> None:
-    assert {f'options/{phase}_SrSENet_x{scale}.yml' for phase in ('train', 'test') for scale in SCALES} <= set(
-        map(str, OPTION_FILES)
-    )
+    expected = {f'options/{phase}_SrSENet_x{scale}.yml' for phase in ('train', 'test') for scale in SCALES}
+    expected |= {f'options/test_Bicubic_x{scale}.yml' for scale in SCALES}
+    expected |= {f'options/table1/train_{arch}_x4.yml' for arch in ('SRCNN', 'FSRCNN', 'VDSR', 'DRCN', 'LapSRN')}
+    expected |= {f'options/compare/train_{arch}_x4.yml' for arch in ('MSRResNet', 'EDSR_M')}
+    assert expected <= set(map(str, OPTION_FILES))
 
 
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)
@@ -37,12 +40,14 @@ def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path)
     opt['path'] |= {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}
     model = build_model(opt)
     assert type(model).__name__ == 'AcceleratedSRModel'
-    assert type(model.net_g) is SrSENet
-    assert model.net_g.upscale == opt['scale']
+    assert type(model.net_g).__name__ == path.stem.split('_')[1]
+    assert opt['network_g']['upscale'] == opt['scale']
     assert all(metric['crop_border'] == opt['scale'] for metric in opt['val']['metrics'].values())
     assert {metric['type'] for metric in opt['val']['metrics'].values()} == {'calculate_psnr', 'calculate_ssim'}
     if is_train:
-        assert type(model.cri_pix) is CharbonnierPenaltyLoss
+        loss = opt['train']['pixel_opt']
+        assert type(model.cri_pix).__name__ == loss['type']
+        assert loss.get('loss', loss)['type'] == 'CharbonnierPenaltyLoss'
         assert type(model.optimizer_g) is torch.optim.Adam
         model.update_learning_rate(2)
         assert len(model.schedulers) == 1
@@ -64,15 +69,32 @@ def test_training_is_the_papers(scale: int) -> None:
     assert train['total_iter'] > train['scheduler']['milestones'][-1]
 
 
+@pytest.mark.parametrize('path', COMPARED, ids=str)
+def test_compared_networks_are_trained_as_srsenet_is(path: Path) -> None:
+    theirs, ours = read(path), read('options/train_SrSENet_x4.yml')
+    for opt in (theirs, ours):
+        loss = opt['train'].pop('pixel_opt')
+        opt['loss'] = dict(loss.get('loss', loss)) | {'loss_weight': loss['loss_weight']}
+        del opt['name'], opt['network_g']
+        opt['train'].pop('accumulate', None)  # the same step in parts
+        if path.parent.name == 'compare':  # BasicSR's networks are for RGB
+            opt['val'].pop('round_gt', None)
+            for dataset in opt['datasets'].values():
+                dataset.pop('color', None)
+    assert theirs == ours
+
+
+@pytest.mark.parametrize('arch', ['SrSENet', 'Bicubic'])
 @pytest.mark.parametrize('scale', SCALES)
-def test_testing_covers_the_papers_benchmarks(scale: int) -> None:
-    opt = read(f'options/test_SrSENet_x{scale}.yml')
+def test_testing_covers_the_papers_benchmarks(arch: str, scale: int) -> None:
+    opt = read(f'options/test_{arch}_x{scale}.yml')
     names = [dataset['name'] for dataset in opt['datasets'].values()]
     assert names == ['Set5', 'Set14', 'B100', 'Urban100', 'Manga109']
     for dataset in opt['datasets'].values():
         assert dataset['dataroot_gt'] == f'datasets/{dataset["name"]}/GTmod{scale}'
         assert dataset['dataroot_lq'] == f'datasets/{dataset["name"]}/LRbicx{scale}'
-    assert opt['path']['pretrain_network_g'] == f'experiments/train_SrSENet_x{scale}/models/net_g_latest.pth'
+    weights = f'experiments/train_SrSENet_x{scale}/models/net_g_latest.pth' if arch == 'SrSENet' else None
+    assert opt['path']['pretrain_network_g'] == weights
 
 
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)

@@ -66,7 +66,10 @@ class Network:
                 net.load_state_dict(dict(self.weights))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f'{dict(self.options)}: {error}') from error
-        return _PaddedToWindows(net) if hasattr(net, 'window_size') else net
+        window = inspect.signature(type(net)).parameters.get('window_size')
+        if window is None:
+            return net
+        return _PaddedToWindows(net, self.options.get('window_size', window.default))
 
     def digest(self) -> str:
         """Changes with the architecture's code, the options and the weights."""
@@ -81,15 +84,16 @@ class Network:
 class _PaddedToWindows(nn.Module):
     """Pads images to whole windows, as BasicSR's SwinIRModel does, and crops what comes out."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: nn.Module, window_size: int) -> None:
         super().__init__()
         self.net = net
+        self.window_size = window_size
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        padding = [0, -width % self.net.window_size, 0, -height % self.net.window_size]
-        scale = self.net.upscale
-        return self.net(nn.functional.pad(x, padding, 'reflect'))[..., : height * scale, : width * scale]
+        out = self.net(nn.functional.pad(x, [0, -width % self.window_size, 0, -height % self.window_size], 'reflect'))
+        scale = out.shape[2] // (height + -height % self.window_size)
+        return out[..., : height * scale, : width * scale]
 
 
 def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | None = None) -> Network:

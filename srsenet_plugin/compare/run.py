@@ -116,7 +116,7 @@ def _compare_scale(
             row.problems.append(str(error))
     for row in rows:
         row.scores = {name: quality.means(scores) for name, (scores, _) in results.get(row.method, {}).items()}
-    times, problems = cost.latencies(nets, scale, device)
+    times, problems = cost.latencies(nets, scale, device) if nets else ({}, {})
     for row in rows:
         row.latency = times.get(row.method)
         if row.method in problems:

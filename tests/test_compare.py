@@ -1,0 +1,437 @@
+"""``srsenet compare`` on small images, with small outputs for what it costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_metric
+from conftest import run, run_python, write_photo
+from skimage.metrics import structural_similarity
+
+from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
+from srsenet_plugin.compare import cost, quality, table
+from srsenet_plugin.compare.networks import find_network
+from srsenet_plugin.data.prepare import make_benchmark
+
+ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
+
+
+@pytest.fixture(scope='module')
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('benchmarks')
+    write_photo('chelsea.png', folder / 'source/chelsea.png', (60, 100, 56, 64))
+    write_photo('coffee.png', folder / 'source/coffee.png', (100, 200, 67, 49))
+    for name in ('Set5', 'B100', 'Mine'):
+        make_benchmark(folder / 'source', folder / name, [2, 4])
+    shutil.rmtree(folder / 'source')
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, 'OUTPUT_HEIGHT', 64)
+    monkeypatch.setattr(cost, 'OUTPUT_WIDTH', 96)
+
+
+def weights_of(arch: type, path: Path, **options: Any) -> Path:
+    """A file of weights as AcceleratedSRModel saves it."""
+    torch.manual_seed(0)
+    network_g = {'type': arch.__name__, **options}
+    torch.save({'params': arch(**options).state_dict(), 'network_g': network_g}, path)
+    return path
+
+
+def compare(*arguments: object, status: int = 0) -> None:
+    assert cli.main(['compare', *map(str, arguments)]) == status
+
+
+def read(out: Path) -> dict[str, Any]:
+    return json.loads((out / 'compare.json').read_text())
+
+
+# What it costs
+
+
+@pytest.mark.parametrize(
+    ('method', 'scale'),
+    [(method, scale) for scale in (2, 4, 8) for method in table.published(scale) if method in ARCHS],
+)
+def test_layers_as_table_1_counts_them(method: str, scale: int) -> None:
+    text = (Path(table.__file__).parent / 'table1.csv').read_text()
+    (layers,) = {
+        line['layers']
+        for line in csv.DictReader(io.StringIO(text))
+        if (line['method'], line['scale']) == (method, str(scale))
+    }
+    net = ARCHS[method](
+        upscale=scale, **({'num_feat': 4} if method not in ('SRCNN', 'FSRCNN') else {}), **_small(method)
+    )
+    assert cost.complexity(net.eval(), 1, scale).layers == int(layers)
+
+
+def _small(method: str) -> dict[str, Any]:
+    return {'reduction': 2} if method == 'SrSENet' else {}
+
+
+def test_complexity_of_srsenet_by_hand() -> None:
+    found = cost.complexity(SrSENet(upscale=4).eval(), 1, 4)
+    lr, hr = 16 * 24, 64 * 96
+    convs = 9 * 64 + 16 * 9 * 64 * 64
+    assert found.params == 858_977
+    assert found.macs == lr * (convs + 8 * 8 * 64 * 64 + 8 * 8) + hr * 9 * 64 + 8 * 2 * 64 * 4
+    assert found.activations == lr * 17 * 64 + hr * (64 + 1 + 1) + 8 * (64 + 4)
+
+
+def test_multiply_adds_of_vdsr_are_the_literatures() -> None:
+    """612.6 G for 1280x720: Ahn et al., CARN, ECCV 2018, Table 1."""
+    macs = cost.complexity(VDSR(upscale=4).eval(), 1, 4).macs
+    bicubic = cost.complexity(Bicubic(4).eval(), 1, 4).macs
+    assert (macs - bicubic) / (64 * 96) * 1280 * 720 == pytest.approx(612.6e9, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='measured on Linux only')
+def test_peak_memory_of_known_tensors() -> None:
+    """Enlarging 3x180x320 to 1280x720 by bicubic in float64 needs some planes of 22 MB, not hundreds of MB."""
+    needed = run_python(
+        """
+from srsenet_plugin import register
+register()
+import torch
+from srsenet_plugin.compare import cost
+ballast = torch.ones(300_000_000)  # this process's own memory must not hide the other's
+print(cost.peak_memory({'type': 'Bicubic', 'upscale': 4}, 3, 4, torch.device('cpu')))
+"""
+    )
+    assert 22e6 < float(needed) < 300e6
+
+
+# How good it is
+
+
+def test_scores_are_basicsrs_on_rgb_images() -> None:
+    rng = np.random.default_rng(0)
+    img, gt = rng.integers(0, 256, (2, 40, 50, 3), np.uint8)
+    options: dict[str, Any] = {'crop_border': 3, 'test_y_channel': True}
+    images = {'img': img, 'img2': gt}
+    assert quality.score(img, gt, 3) == (
+        calculate_metric(images, {'type': 'calculate_psnr', **options}),
+        calculate_metric(images, {'type': 'calculate_ssim', **options}),
+    )
+
+
+@pytest.mark.parametrize('noise', [1, 10, 100])
+def test_ssim_is_scikit_images(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    gt = cv2.resize(rng.integers(0, 256, (12, 15, 3), np.uint8), (60, 48))
+    img = np.clip(gt + rng.normal(0, noise, gt.shape), 0, 255).astype(np.uint8)
+    y, gt_y = ((plane @ [24.966, 128.553, 65.481] / 255 + 16)[4:-4, 4:-4] for plane in (img, gt))
+    expected = structural_similarity(
+        y, gt_y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+    )
+    assert quality.score(img, gt, 4)[1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_y_of_the_gt_image_is_not_rounded() -> None:
+    gt = np.full((40, 40, 3), (10, 20, 30), np.uint8)
+    y = 16 + (10 * 24.966 + 20 * 128.553 + 30 * 65.481) / 255
+    psnr, _ = quality.score(np.full((40, 40), 40.0), gt, 2)
+    assert psnr == pytest.approx(20 * np.log10(255 / (40 - y)), abs=1e-4)
+
+
+def test_colours_are_bicubic_and_luma_the_networks(benchmarks: Path) -> None:
+    lr = quality.read_bgr(benchmarks / 'Set5/LRbicx4/chelsea.png')
+    y, bgr = quality.upscale(Bicubic(4, uint8=False), 1, lr, 4)
+    _, expected = quality.upscale(Bicubic(4, uint8=False), 3, lr, 4)
+    assert y.shape == bgr.shape[:2] == (56, 64)
+    assert np.abs(bgr.astype(int) - expected).max() <= 1
+    assert np.abs(y - (bgr @ [24.966, 128.553, 65.481] / 255 + 16)).max() < 1.5
+
+
+def test_the_same_figures_as_the_validators(benchmarks: Path, tmp_path: Path) -> None:
+    """Of BasicSR's SRModel for RGB, of AcceleratedSRModel with round_gt: false for Y."""
+    weights = weights_of(SrSENet, tmp_path / 'weights.pth', num_feat=8, num_block=1, reduction=2)
+    compare(
+        *('--scale', 4, '--archs', 'Bicubic', 'SrSENet', '--benchmarks', benchmarks),
+        *('--weights', f'SrSENet={weights}', '--out', tmp_path, '--no-timing'),
+    )
+    found = read(tmp_path)['4']
+    from basicsr.data import build_dataloader, build_dataset
+    from basicsr.models import build_model
+
+    for arch, colour, model_type in (('Bicubic', {}, 'SRModel'), ('SrSENet', {'color': 'y'}, 'AcceleratedSRModel')):
+        dataset = {
+            'name': 'Set5',
+            'type': 'PairedImageDataset',
+            'phase': 'val',
+            'scale': 4,
+            'dataroot_gt': str(benchmarks / 'Set5/GTmod4'),
+            'dataroot_lq': str(benchmarks / 'Set5/LRbicx4'),
+            'io_backend': {'type': 'disk'},
+            **colour,
+        }
+        metrics = {
+            name: {'type': f'calculate_{name}', 'crop_border': 4, 'test_y_channel': True} for name in ('psnr', 'ssim')
+        }
+        network_g = {'type': arch, 'upscale': 4}
+        if arch == 'SrSENet':
+            network_g |= {'num_feat': 8, 'num_block': 1, 'reduction': 2}
+        model = build_model(
+            {
+                'model_type': model_type,
+                'is_train': False,
+                'num_gpu': 0,
+                'dist': False,
+                'rank': 0,
+                'world_size': 1,
+                'name': 'x',
+                'network_g': network_g,
+                'path': {'pretrain_network_g': str(weights) if arch == 'SrSENet' else None, 'strict_load_g': True},
+                'val': {'metrics': metrics, 'round_gt': False},
+            }
+        )
+        model.validation(build_dataloader(build_dataset(dataset), dataset), 0, None)
+        expected = [model.metric_results[name] for name in ('psnr', 'ssim')]
+        assert found[arch]['scores']['Set5'] == pytest.approx(expected, abs=1e-6)
+
+
+# The comparison
+
+
+def test_tables_and_pictures(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    weights_of(LapSRN, tmp_path / 'lapsrn_x2.pth', num_feat=4, upscale=2)
+    weights_of(LapSRN, tmp_path / 'lapsrn_x4.pth', num_feat=4, upscale=4)
+    out = tmp_path / 'out'
+    compare(
+        *('--scale', 2, 4, '--archs', 'Bicubic', 'LapSRN', 'FSRCNN', '--benchmarks', benchmarks, '--paper'),
+        *('--weights', f'LapSRN={tmp_path}/lapsrn_x{{scale}}.pth', '--out', out),
+    )
+    printed = capfd.readouterr().out
+    assert 'LapSRN, difference' in printed
+    assert 'SelfExSR, Table I' in printed
+    for scale in (2, 4):
+        found = read(out)[str(scale)]
+        assert list(found) == ['Bicubic', 'LapSRN', 'FSRCNN']
+        assert list(found['LapSRN']['scores']) == ['Set5', 'B100', 'Mine']
+        assert found['FSRCNN']['scores'] == {}
+        assert all(row['latency'] > 0 and not row['problems'] for row in found.values())
+        assert {path.name for path in (out / f'x{scale}/LapSRN/Mine').iterdir()} == {
+            'chelsea.png',
+            'coffee.png',
+            'scores.json',
+        }
+        markdown = (out / f'compare_x{scale}.md').read_text().splitlines()
+        psnr, ssim = found['LapSRN']['scores']['B100']
+        assert f'{psnr:.2f} / {ssim:.4f}' in next(line for line in markdown if line.startswith('| LapSRN |'))
+        fsrcnn = next(line for line in markdown if line.startswith('| FSRCNN |'))
+        assert fsrcnn.endswith('|  |  |  |')
+        for picture in ('psnr_time', 'crops'):
+            assert cv2.imread(str(out / f'{picture}_x{scale}.png')).size > 100_000
+    lines = list(csv.DictReader((out / 'compare.csv').open()))
+    assert len(lines) == 2 * (3 + 3 + 1)
+    bicubic = next(line for line in lines if (line['method'], line['benchmark']) == ('Bicubic', 'Set5'))
+    assert (bicubic['table1_psnr'], bicubic['table1_ssim'], bicubic['params']) == ('33.65', '0.93', '0')
+
+
+def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(benchmarks, tmp_path / 'benchmarks')
+    upscaled: list[str] = []
+    upscale = quality.upscale
+
+    def count(net: Any, *arguments: Any) -> Any:
+        upscaled.append(type(net).__name__)
+        return upscale(net, *arguments)
+
+    monkeypatch.setattr(quality, 'upscale', count)
+
+    def again(*archs: str, seed: int = 0) -> list[str]:
+        upscaled.clear()
+        torch.manual_seed(seed)
+        torch.save(FSRCNN(upscale=4).state_dict(), tmp_path / 'fsrcnn.pth')
+        compare(
+            *('--scale', 4, '--benchmarks', tmp_path / 'benchmarks', '--no-timing', '--out', tmp_path),
+            *('--archs', *archs, '--weights', f'FSRCNN={tmp_path}/fsrcnn.pth'),
+        )
+        return list(upscaled)
+
+    assert again('FSRCNN') == ['FSRCNN'] * 6
+    before = read(tmp_path)
+    assert again('FSRCNN') == []
+    assert read(tmp_path) == before
+    assert again('Bicubic', 'FSRCNN') == ['Bicubic'] * 6
+    assert again('FSRCNN', seed=1) == ['FSRCNN'] * 6
+    assert read(tmp_path) != before
+    assert again('FSRCNN', seed=0) == ['FSRCNN'] * 6  # not the images of other weights under the same name
+    assert read(tmp_path) == before
+    (tmp_path / 'x4/FSRCNN/Set5/scores.json').write_text('{"key": ')
+    assert again('FSRCNN') == ['FSRCNN'] * 2
+    write_photo('chelsea.png', tmp_path / 'benchmarks/Mine/GTmod4/chelsea.png', (0, 0, 56, 64))
+    assert again('FSRCNN') == ['FSRCNN'] * 2
+
+
+def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    torch.save({'params': {'x': torch.zeros(1)}}, tmp_path / 'wrong.pth')
+    (tmp_path / 'damaged.pth').write_bytes(b'no weights')
+    weights_of(VDSR, tmp_path / 'vdsr.pth', num_feat=4)
+    archs = ['VGGStyleDiscriminator', 'NoNet', 'VDSR', 'SRCNN', 'LapSRN', 'DRCN', 'none.yml', 'Bicubic']
+    weights = ['VDSR=none.pth', f'SRCNN={tmp_path}/wrong.pth', f'LapSRN={tmp_path}/damaged.pth']
+    compare(
+        *('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', *archs),
+        *('--weights', *weights, f'DRCN={tmp_path}/vdsr.pth'),
+        status=1,
+    )
+    found = read(tmp_path)['4']
+    assert set(found['Bicubic']['scores']) == {'Set5', 'B100', 'Mine'}
+    printed = capfd.readouterr().err
+    for message in (
+        'VGGStyleDiscriminator: VGGStyleDiscriminator has no argument upscale or scale',
+        'NoNet: NoNet is not registered. There are BasicVSR,',
+        'VDSR: none.pth cannot be read: No such file or directory',
+        "SRCNN: {'type': 'SRCNN', 'upscale': 4, 'num_in_ch': 1, 'num_out_ch': 1}: Error(s) in loading state_dict",
+        f'LapSRN: {tmp_path}/damaged.pth is damaged, or no file of weights',
+        f'DRCN: {tmp_path}/vdsr.pth holds weights of VDSR, not of DRCN.',
+        'none: none.yml cannot be read: ',
+    ):
+        assert f'x4 {message}' in printed
+    assert 'Traceback' not in printed
+
+
+def test_weights_of_another_scale_are_told(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    weights = weights_of(LapSRN, tmp_path / 'lapsrn.pth', num_feat=4, upscale=4)
+    compare(
+        *('--scale', 2, 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path),
+        *('--archs', 'LapSRN', '--weights', f'LapSRN={weights}'),
+    )
+    assert f'x2 LapSRN: {weights} is for x4' in capfd.readouterr().out
+    assert read(tmp_path)['2']['LapSRN']['scores'] == {}
+    assert len(read(tmp_path)['4']['LapSRN']['scores']) == 3
+
+
+def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """Those of BasicSR's tests, and any others; here what Bicubic has made."""
+    compare('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
+    expected = read(tmp_path)['4']['Bicubic']['scores']
+    test = tmp_path / 'results/test_x4/visualization/Set5'
+    test.mkdir(parents=True)
+    for path in (tmp_path / 'x4/Bicubic/Set5').glob('*.png'):
+        shutil.copy(path, test / f'{path.stem}_test_x4.png')
+    folders = [f'Theirs={tmp_path}/x{{scale}}/Bicubic', f'Tested={tmp_path}/results/test_x{{scale}}']
+    arguments = ['--scale', 4, '--benchmarks', benchmarks, '--out', tmp_path, '--results', *folders]
+    compare(*arguments)
+    found = read(tmp_path)['4']
+    assert found['Theirs']['scores'] == expected
+    assert found['Tested']['scores'] == {'Set5': expected['Set5']}
+    assert found['Tested']['complexity'] is None
+
+    (test / 'chelsea_test_x4.png').unlink()
+    cv2.imwrite(str(test / 'coffee_test_x4.png'), np.zeros((9, 9, 3), np.uint8))
+    compare(*arguments, status=1)
+    assert f'x4 Tested: {test} holds no image of chelsea.' in capfd.readouterr().err
+    cv2.imwrite(str(test / 'chelsea_test_x4.png'), np.zeros((56, 64, 3), np.uint8))
+    compare(*arguments, status=1)
+    assert f'x4 Tested: {test}/coffee_test_x4.png is 9x9, but the GT image 48x64' in capfd.readouterr().err
+    shutil.rmtree(test)
+    compare(*arguments, status=1)
+    assert f'x4 Tested: {tmp_path}/results/test_x4 holds no folder Set5 or B100 or Mine' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--benchmarks', 'none'],
+            'none holds no benchmark for x4. Make them with: srsenet prepare benchmark --source',
+        ),
+        (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
+        (['--device', 'cuda:77'], '--device cuda:77: '),
+        (['--device', 'abacus'], '--device abacus: '),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+    compare('--scale', 4, '--archs', 'Bicubic', '--out', tmp_path / 'out', *arguments, status=1)
+    assert f'srsenet: {message}' in capfd.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_incomplete_benchmarks_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    shutil.copytree(benchmarks / 'Set5', tmp_path / 'Set5')
+    (tmp_path / 'Set5/LRbicx4/coffee.png').unlink()
+    compare('--scale', 4, '--archs', 'Bicubic', '--benchmarks', tmp_path, '--out', tmp_path / 'out', status=1)
+    assert f'{tmp_path}/Set5/LRbicx4/coffee.png is missing.' in capfd.readouterr().err
+
+
+def test_published_figures_are_the_papers(shared_datasets: Path) -> None:
+    text = (shared_datasets.parent / 'paper/SrSENet_paper.txt').read_text()
+    names = ('Set5', 'Set14', 'B100', 'Urban100', 'Manga109')
+    lines = re.findall(r'^(\w+)[^\t\n]*\t([248])x\t[^\t\n]*\t(.*)$', re.sub(r'</?[bi]>', '', text), re.MULTILINE)
+    assert len(lines) == 23
+    for method, scale, cells in lines:
+        figures = [tuple(map(float, cell.split(' / '))) for cell in cells.split('\t')]
+        assert table.published(int(scale))[method] == dict(zip(names, figures))
+
+
+# Finding networks
+
+
+def test_options_come_from_the_file_of_weights(tmp_path: Path) -> None:
+    weights = weights_of(SrSENet, tmp_path / 'x.pth', num_in_ch=3, num_out_ch=3, num_feat=8, reduction=2, upscale=2)
+    network = find_network('SrSENet', 2, weights)
+    assert network.channels == 3
+    assert network.build()(torch.rand(1, 3, 4, 4)).shape == (1, 3, 8, 8)
+
+
+def test_channels_come_from_the_weights(tmp_path: Path) -> None:
+    for channels in (1, 3):
+        net = SRCNN(num_in_ch=channels, num_out_ch=channels)
+        torch.save({'params_ema': net.state_dict(), 'params': {}}, tmp_path / 'x.pth')
+        assert find_network('SRCNN', 4, tmp_path / 'x.pth').channels == channels
+    assert find_network('SRCNN', 4).channels == 1
+    assert find_network('EDSR', 4).channels == 3
+
+
+def test_option_files_are_architectures(tmp_path: Path) -> None:
+    path = tmp_path / 'train_Wide_x2.yml'
+    path.write_text('network_g:\n  type: SrSENet\n  num_feat: 96\n  upscale: 4\n')
+    network = find_network(str(path), 2)
+    assert (network.name, network.options['upscale'], network.options['num_feat']) == ('Wide', 2, 96)
+    path.write_text('name: x')
+    with pytest.raises(ValueError, match='has no network_g'):
+        find_network(str(path), 2)
+    path.write_text('network_g: !!python/object/apply:os.getpid []')
+    with pytest.raises(ValueError, match='cannot be read: could not determine a constructor'):
+        find_network(str(path), 2)
+
+
+def test_swinir_takes_images_of_any_size() -> None:
+    net = find_network('SwinIR', 2).build()
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, 9, 13)).shape == (1, 3, 18, 26)
+
+
+@pytest.mark.parametrize(('arch', 'params'), [('RCAN', 15_592_355), ('SwinIR', 11_900_199), ('MSRResNet', 1_517_571)])
+def test_published_networks(arch: str, params: int) -> None:
+    """As BasicSR's own option files have them: RCAN_BIX4, SwinIR_SRx4_scratch and MSRResNet_x4."""
+    assert sum(parameter.numel() for parameter in find_network(arch, 4).build().parameters()) == params
+
+
+@pytest.mark.slow
+def test_the_literal_command(benchmarks: Path, tmp_path: Path) -> None:
+    command = ['srsenet', 'compare', '--scale', '4', '--archs', 'Bicubic', 'FSRCNN', '--benchmarks', benchmarks]
+    printed = run([*command, '--paper'], tmp_path)
+    assert 'Tables, pictures and images are in results/compare.' in printed
+    found = read(tmp_path / 'results/compare')['4']
+    weights = 180 * 320 * (25 * 56 + 2 * 56 * 12 + 4 * 9 * 12 * 12 + 81 * 56)  # each once for each LR pixel
+    assert found['FSRCNN']['complexity']['macs'] == weights
+    assert found['FSRCNN']['memory'] > 1e6
+    assert 'Traceback' not in printed
