@@ -21,7 +21,7 @@ from skimage.metrics import structural_similarity
 
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, quality, table
-from srsenet_plugin.compare.networks import find_network
+from srsenet_plugin.compare.networks import Network, find_network
 from srsenet_plugin.data.prepare import make_benchmark
 
 ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
@@ -91,6 +91,26 @@ def test_complexity_of_srsenet_by_hand() -> None:
     assert found.params == 858_977
     assert found.macs == lr * (convs + 8 * 8 * 64 * 64 + 8 * 8) + hr * 9 * 64 + 8 * 2 * 64 * 4
     assert found.activations == lr * 17 * 64 + hr * (64 + 1 + 1) + 8 * (64 + 4)
+
+
+def test_complexity_is_that_of_the_large_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of convolutional networks, of those with windows, and of one whose cost does not grow with the pixels."""
+
+    class AllToAll(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(x.flatten(2).transpose(1, 2) @ x.flatten(2), -1)
+
+    swinir = {'depths': [2], 'num_heads': [2], 'embed_dim': 8, 'window_size': 8, 'upsampler': 'pixelshuffle'}
+    networks = [
+        (find_network('LapSRN', 2).build(), 1, (40, 60)),
+        (Network('', {'type': 'SwinIR', 'upscale': 2, **swinir}, 3, None).build(), 3, (40, 64)),
+        (AllToAll(), 1, (40, 60)),
+    ]
+    monkeypatch.setattr(cost, 'OUTPUT_HEIGHT', 80)
+    monkeypatch.setattr(cost, 'OUTPUT_WIDTH', 120)
+    for net, channels, size in networks:
+        found = cost.complexity(net, channels, 2)
+        assert (found.macs, found.activations) == cost._count(net, channels, *size)
 
 
 def test_multiply_adds_of_vdsr_are_the_literatures() -> None:

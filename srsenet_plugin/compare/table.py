@@ -105,8 +105,8 @@ def _difference(ours: tuple[float, float] | None, theirs: tuple[float, float] | 
 
 
 def print_table(table: Sequence[Sequence[str]], title: str) -> None:
-    """Prints it as wide as it is where the output is no terminal."""
-    console = Console(soft_wrap=True)
+    """Prints it, folded to a terminal's width, or as wide as it is to a file."""
+    console = Console()
     if not console.is_terminal:
         console = Console(width=1000)
     drawn = Table(title=title, title_justify='left')
