@@ -375,13 +375,21 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
         ),
         (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
         (['--device', 'cuda:77'], '--device cuda:77: '),
+        (['--archs', 'VDSR', 'options/train_VDSR_x4.yml'], 'a name can be compared only once: VDSR, VDSR.'),
         (['--device', 'abacus'], '--device abacus: '),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
-    compare('--scale', 4, '--archs', 'Bicubic', '--out', tmp_path / 'out', *arguments, status=1)
+    if '--archs' not in arguments:
+        arguments = ['--archs', 'Bicubic', *arguments]
+    compare('--scale', 4, '--out', tmp_path / 'out', *arguments, status=1)
     assert f'srsenet: {message}' in capfd.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_to_compare(capfd: pytest.CaptureFixture) -> None:
+    compare('--scale', 4, status=1)
+    assert 'srsenet: there is nothing to compare: name --archs or --results.' in capfd.readouterr().err
 
 
 def test_incomplete_benchmarks_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from conftest import run_python
 
+import srsenet_plugin
+
 
 def test_basicsr_builds_network_and_loss() -> None:
     from basicsr.archs import build_network
@@ -55,3 +57,11 @@ def test_a_projects_own_architecture_replaces_ours() -> None:
     assert registry.get('SRCNN') is theirs_after
     with pytest.raises(AssertionError, match='already registered'):
         registry.register(type('SRCNN', (), {}))
+
+
+@pytest.mark.parametrize('name', ['SrSENet', 'Bicubic', 'SRCNN', 'FSRCNN', 'VDSR', 'DRCN', 'LapSRN'])
+def test_both_registries_have_the_architectures(name: str) -> None:
+    from basicsr.utils.registry import ARCH_REGISTRY
+    from mmengine.registry import MODELS
+
+    assert ARCH_REGISTRY.get(name) is MODELS.get(name) is getattr(srsenet_plugin, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,14 +135,14 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
     channel_names = [name for name in ('num_in_ch', 'num_out_ch', 'in_chans') if name in parameters]
     channels = _channels(options, channel_names, parameters, weights)
     options |= dict.fromkeys(channel_names, channels)
-    return Network(name_of(spec, scale), options, channels, weights, no_weights)
+    return Network(name_of(spec), options, channels, weights, no_weights)
 
 
-def name_of(spec: str, scale: int) -> str:
+def name_of(spec: str) -> str:
     """The name in tables: of an architecture its own, of options/compare/train_EDSR_M_x4.yml EDSR_M."""
     if not _is_option_file(spec):
         return spec
-    return Path(spec).stem.removeprefix('train_').removeprefix('test_').removesuffix(f'_x{scale}')
+    return re.sub(r'^(train|test)_|_x\d+$', '', Path(spec).stem)
 
 
 def _is_option_file(spec: str) -> bool:

@@ -60,12 +60,17 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
         dict[int, list[Row]]: What was measured, by scale. What could not be is in the ``problems`` of its row.
 
     Raises:
-        ValueError: There is no benchmark, no such device, or a name that is given weights and not compared.
+        ValueError: There is nothing to compare, no benchmark, or no such device; a name is there twice, or is given
+            weights and not compared.
         OSError: A file cannot be written.
     """
-    unknown = comparison.weights.keys() - {
-        name_of(spec, scale) for spec in comparison.archs for scale in comparison.scales
-    }
+    archs = [name_of(spec) for spec in comparison.archs]
+    names = [*archs, *comparison.results]
+    if not names:
+        raise ValueError('there is nothing to compare: name --archs or --results.')
+    if len(set(names)) < len(names):
+        raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
+    unknown = comparison.weights.keys() - set(archs)
     if unknown:
         raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
     device = _device(comparison.device)
@@ -91,7 +96,7 @@ def _compare_scale(
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
     for spec in tqdm(comparison.archs, f'networks x{scale}', unit='network'):
-        row = Row(name_of(spec, scale))
+        row = Row(name_of(spec))
         rows.append(row)
         try:
             network = find_network(spec, scale, _weights_file(comparison, row.method, scale))
