@@ -19,13 +19,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from srsenet_plugin.models import checkpoints
-
-StateDict = Mapping[str, Tensor]
 
 
 def _vdsr_keys() -> dict[str, str]:
@@ -44,26 +42,40 @@ def _lapsrn_keys() -> dict[str, str]:
     return keys
 
 
-# What network_g of an option file has to say, and the keys.
-KNOWN: tuple[tuple[dict[str, Any], dict[str, str]], ...] = (
-    ({'type': 'VDSR'}, _vdsr_keys()),
-    ({'type': 'LapSRN', 'upscale': 4, 'upconv_kernel_size': 4}, _lapsrn_keys()),
+class Release(NamedTuple):
+    """A published state dict.
+
+    Attributes:
+        network_g (dict): Options of its architecture, as an option file has them.
+        scales (tuple[int, ...]): Scales that it was trained for.
+        keys (dict[str, str]): Our names of its weights.
+    """
+
+    network_g: dict[str, Any]
+    scales: tuple[int, ...]
+    keys: dict[str, str]
+
+
+RELEASES = (
+    Release({'type': 'VDSR'}, (2, 3, 4), _vdsr_keys()),
+    Release({'type': 'LapSRN', 'upscale': 4, 'upconv_kernel_size': 4}, (4,), _lapsrn_keys()),
 )
 
 
-def convert_state_dict(state: StateDict) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def convert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Renames the weights of a published state dict.
 
     Args:
         state (Mapping[str, Tensor]): Weights by name.
 
     Returns:
-        tuple[dict, dict[str, Tensor]] | None: Options of the architecture that they are for, as ``network_g`` takes
-            them, and the weights by our names. None if the keys are not those of a known release.
+        dict | None: What BasicSR's file holds: ``params``, the weights by our names; and besides ``network_g``, options
+            of the architecture, and ``scales`` that they were trained for. None if it is no known release.
     """
-    for network_g, keys in KNOWN:
+    for network_g, scales, keys in RELEASES:
         if state.keys() == keys.keys():
-            return dict(network_g), {keys[name]: weight for name, weight in state.items()}
+            params = {keys[name]: weight for name, weight in state.items()}
+            return {'params': params, 'network_g': dict(network_g), 'scales': list(scales)}
     return None
 
 
@@ -89,7 +101,6 @@ def convert_file(source: str | os.PathLike[str], target: Path) -> dict[str, Any]
         raise ValueError(
             f"{source} is not one of the releases that can be converted: twtygqyy's VDSR and LapSRN x4, as state dicts."
         )
-    network_g, weights = converted
     target.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.save({'params': weights, 'network_g': network_g}, target)
-    return network_g
+    checkpoints.save(converted, target)
+    return converted['network_g']

@@ -173,6 +173,28 @@ def test_bf16_trains_alike(opt: dict, tmp_path: Path, monkeypatch: pytest.Monkey
     assert abs(psnr - seeds[0][2]) < max(abs(other - seeds[0][2]) for _, _, other in seeds[1:])
 
 
+def test_checkpoints_tell_the_network(opt: dict, tmp_path: Path) -> None:
+    build(opt).save(0, -1)
+    assert checkpoints.load(tmp_path / 'models/net_g_latest.pth')['network_g'] == opt['network_g']
+
+
+@pytest.mark.parametrize('arch', ['LapSRN', 'DRCN'])
+def test_networks_of_several_outputs(opt: dict, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal to the stock model; in parts equal to the whole; and in bf16."""
+    opt['network_g'] = {'type': arch, 'num_feat': 8, 'upscale': 4}
+    inner = {'type': 'CharbonnierPenaltyLoss', 'reduction': 'sum'}
+    opt['train']['pixel_opt'] = {'type': 'DeepSupervisionLoss', 'intermediate_weight': 0.5, 'loss': inner}
+    ours, stock, parts = build(opt), build(opt, 'SRModel'), build(opt, accumulate=2)
+    losses = [log['l_pix'] for log in train(ours, batches(5))]
+    assert losses == [log['l_pix'] for log in train(stock, batches(5))]
+    assert_same_weights(ours.net_g, stock.net_g)
+    assert [log['l_pix'] for log in train(parts, batches(5))] == pytest.approx(losses, rel=1e-4)
+
+    monkeypatch.setattr(precision, '_computes_in_bf16', lambda device_type: True)
+    half = train(build(opt, amp='bf16'), batches(5))
+    assert [log['l_pix'] for log in half] == pytest.approx(losses, rel=0.05)
+
+
 def test_bf16_stays_off_without_units_for_it(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, '_computes_in_bf16', lambda device_type: False)
     assert precision.amp_dtype('bf16', 'cpu') == (

@@ -121,7 +121,7 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
             'or name an option file.'
         )
     options = PUBLISHED.get(arch_name, {}) | options
-    weights, made_for = (None, {}) if weights_file is None else _read_weights(weights_file)
+    weights, made_for, scales = (None, {}, []) if weights_file is None else _read_weights(weights_file)
     if made_for.get('type', arch_name) != arch_name:
         raise ValueError(f'{weights_file} holds weights of {made_for["type"]}, not of {arch_name}.')
     parameters = inspect.signature(ARCH_REGISTRY.get(arch_name)).parameters
@@ -130,8 +130,8 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
         raise ValueError(f'{arch_name} has no argument upscale or scale: it is no network for super-resolution.')
     options = options | made_for | {scale_name: scale}
     no_weights = ''
-    if made_for.get(scale_name, scale) != scale:
-        weights, no_weights = None, f'{weights_file} is for x{made_for[scale_name]}'
+    if scales and scale not in scales:
+        weights, no_weights = None, f'{weights_file} is for {", ".join(f"x{scale}" for scale in scales)}'
     channel_names = [name for name in ('num_in_ch', 'num_out_ch', 'in_chans') if name in parameters]
     channels = _channels(options, channel_names, parameters, weights)
     options |= dict.fromkeys(channel_names, channels)
@@ -159,8 +159,8 @@ def _from_option_file(path: str) -> dict[str, Any]:
         raise ValueError(f'{path} has no network_g.') from None
 
 
-def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """The weights of a file, and the options that they are for as far as it tells them."""
+def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any], list[int]]:
+    """The weights of a file, and the options and the scales that they are for as far as it tells them."""
     try:
         content = checkpoints.load(path)
         weights = checkpoints.weights_of(content, path, 'params_ema')
@@ -168,9 +168,12 @@ def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], d
         raise ValueError(f'{path} cannot be read: {error.strerror}') from error
     converted = convert.convert_state_dict(weights)
     if converted is not None:
-        return converted[1], converted[0]
-    made_for = content.get('network_g') if isinstance(content, Mapping) else None
-    return weights, dict(made_for) if isinstance(made_for, Mapping) else {}
+        content, weights = converted, converted['params']
+    made_for = content.get('network_g')
+    if not isinstance(made_for, Mapping):
+        return weights, {}, []
+    scale = made_for.get('upscale', made_for.get('scale'))
+    return weights, dict(made_for), content.get('scales', [scale] if scale else [])
 
 
 def _channels(
