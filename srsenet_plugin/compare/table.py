@@ -51,7 +51,8 @@ def published(scale: int) -> dict[str, dict[str, tuple[float, float]]]:
     return figures
 
 
-COSTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)', 'time (ms)', 'memory (MB)')
+COUNTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)')
+MEASURES = ('time (ms)', 'memory (MB)')
 
 
 def cells(rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: bool) -> list[list[str]]:
@@ -64,13 +65,15 @@ def cells(rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: boo
         paper (bool): Add Table I's figures below those measured, and the differences; and its other methods.
 
     Returns:
-        list[list[str]]: Rows of equal length. What is not known is empty.
+        list[list[str]]: Rows of equal length. What is not known is empty; nothing timed, no columns for it.
     """
-    table = [['method', *COSTS, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    timed = any(row.latency is not None or row.memory is not None for row in rows)
+    columns = (*COUNTS, *MEASURES) if timed else COUNTS
+    table = [['method', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
     theirs = published(scale) if paper else {}
-    empty = [''] * len(COSTS)
+    empty = [''] * len(columns)
     for row in rows:
-        table.append([row.method, *_costs(row), *(_score(row.scores.get(name)) for name in benchmarks)])
+        table.append([row.method, *_costs(row)[: len(columns)], *(_score(row.scores.get(name)) for name in benchmarks)])
         figures = theirs.get(row.method)
         if figures:
             table.append([f'{row.method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
@@ -101,7 +104,8 @@ def _score(score: tuple[float, float] | None, psnr_digits: int = 2, ssim_digits:
 def _difference(ours: tuple[float, float] | None, theirs: tuple[float, float] | None) -> str:
     if ours is None or theirs is None:
         return ''
-    return f'{ours[0] - theirs[0]:+.2f} / {ours[1] - theirs[1]:+.3f}'
+    psnr, ssim = (round(a - b, digits) + 0.0 for a, b, digits in zip(ours, theirs, (2, 3)))  # + 0.0: no -0.00
+    return f'{psnr:+.2f} / {ssim:+.3f}'
 
 
 def print_table(table: Sequence[Sequence[str]], title: str) -> None:
