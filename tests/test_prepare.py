@@ -178,6 +178,22 @@ def test_downsizes(photos: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_downsizes_with_less_than_a_patch_are_left_out(photos: Path, tmp_path: Path) -> None:
+    hr, lr = lmdb_folders(tmp_path, 'photos', [4])
+    pack_images(photos, tmp_path, 'photos', Packing([4], [1, 0.7, 0.5], gt_size=50))
+    sizes = {key: img.shape[:2] for key, img in stored(hr).items()}
+    assert sizes['astronaut/0p7'] == (84, 56)
+    assert 'astronaut/0p5' not in sizes  # (60, 40)
+    assert sizes.keys() == stored(lr).keys()
+    assert all(min(size) >= 50 for size in sizes.values())
+    everything = Packing([4], [1, 0.7, 0.5], gt_size=1)
+    with pytest.raises(FileExistsError, match='was made in another way: gt_size is 50, not 1'):
+        pack_images(photos, tmp_path, 'photos', everything)
+    pack_images(photos, tmp_path / 'all', 'photos', everything)
+    every = stored(lmdb_folders(tmp_path / 'all', 'photos', [4])[0])
+    assert {key for key, img in every.items() if min(img.shape[:2]) >= 50} == sizes.keys()
+
+
 def test_colour_y(photos: Path, tmp_path: Path) -> None:
     """Against BasicSR's rgb2ycbcr, which is MATLAB's; LR images are those of the rounded Y."""
     hr, lr = pack(photos, tmp_path, colour='y')
@@ -497,6 +513,7 @@ def test_manifest(photos: Path, tmp_path: Path) -> None:
     manifest = json.loads((lr / 'manifest.json').read_text())
     assert manifest['recipe'] == {
         'downsizes': [1, 0.5],
+        'gt_size': 32,
         'colour': 'rgb',
         'encoding': 'ppm',
         'scale': 8,

@@ -32,10 +32,10 @@ class Packing:
     Attributes:
         scales (Sequence[int]): Scales of the LR images, each 2 or more.
         downsizes (Sequence[float]): Sizes at which each HR image is taken, as the paper's authors augment their data:
-            1 as it is, 0.5 shrunk to half.
+            1 as it is, 0.5 shrunk to half. Sizes with less than a patch are left out.
         colour (str): ``rgb``; or ``y`` for the Y channel alone, as MATLAB's rgb2ycbcr makes it of uint8 images.
         encoding (str): ``ppm``, uncompressed, of which the dataset reads crops; or ``png``, smaller and slower.
-        gt_size (int): Size of the patches to train with. Smaller images are refused.
+        gt_size (int): Size of the patches to train with. Images that are smaller at all sizes are refused.
     """
 
     scales: Sequence[int] = (2, 4, 8)
@@ -56,29 +56,32 @@ class Packing:
     def recipe(self, scale: int) -> dict[str, Any]:
         """How the images of one LMDB are made; scale 1 is HR."""
         recipe = asdict(self) | {'scale': scale, 'crop_multiple': self.multiple}
-        return {name: value for name, value in recipe.items() if name not in ('scales', 'gt_size')}
+        # It decides on what is stored only if there are several sizes.
+        without = {'scales'} if len(self.downsizes) > 1 else {'scales', 'gt_size'}
+        return {name: value for name, value in recipe.items() if name not in without}
 
-    def keys(self, key: str) -> list[str]:
-        """The keys under which an image is stored, one for each downsize: ``0001``, ``0001/0p7``, ``0001/0p5``.
-
-        Keys of BasicSR's end at the first dot; the slash keeps them apart from those of any file.
-        """
-        return [key if downsize == 1 else f'{key}/{downsize!r}'.replace('.', 'p') for downsize in self.downsizes]
-
-    def cropped_sizes(self, height: int, width: int) -> Iterator[tuple[int, int]]:
-        """Height and width of the HR images that are made of one."""
+    def sizes(self, height: int, width: int) -> dict[float, tuple[int, int]]:
+        """By downsize, height and width of the HR images that are made of one; those with less than a patch are not."""
+        sizes = {}
         for downsize in self.downsizes:
             rows, columns = (math.ceil(side * downsize) // self.multiple * self.multiple for side in (height, width))
-            yield rows, columns
+            if min(rows, columns) >= self.gt_size:
+                sizes[downsize] = (rows, columns)
+        return sizes
 
-    def apply(self, img: NDArray[np.uint8]) -> Iterator[list[EncodedImage]]:
-        """For each downsize the HR image and its LR images."""
+    def apply(self, img: NDArray[np.uint8]) -> Iterator[tuple[str, list[EncodedImage]]]:
+        """For each downsize the end of the key, the HR image and its LR images.
+
+        Keys are ``0001``, ``0001/0p7`` and ``0001/0p5``. BasicSR's end at the first dot of a file's name; the slash
+        keeps them apart from those of any file.
+        """
         if self.colour == 'y':
             img = _rgb_to_y(img)
-        for downsize in self.downsizes:
+        for downsize in self.sizes(*img.shape[:2]):
             hr = _crop(img if downsize == 1 else imresize(img, downsize), self.multiple)
             imgs = [hr, *(imresize(hr, 1 / scale) for scale in self.scales)]
-            yield [encode(img, self.encoding) for img in imgs]
+            key_end = '' if downsize == 1 else f'/{downsize!r}'.replace('.', 'p')
+            yield key_end, [encode(img, self.encoding) for img in imgs]
 
 
 def lmdb_folders(out: Path, name: str, scales: Sequence[int]) -> list[Path]:
@@ -136,11 +139,11 @@ def pack_images(
 
 def _pack(run: ImageRun, folders: Sequence[Path], recipes: Sequence[Mapping[str, Any]], packing: Packing) -> None:
     def count_pixels(opener: Opener) -> int:
-        sizes = list(packing.cropped_sizes(*read_size(opener)))
-        for height, width in sizes:
-            if min(height, width) < packing.gt_size:
-                raise BadImageError(f'leaves {width}x{height} pixels, less than a patch of {packing.gt_size}')
-        return sum(height * width for height, width in sizes)
+        height, width = read_size(opener)
+        sizes = packing.sizes(height, width).values()
+        if not sizes:
+            raise BadImageError(f'is {width}x{height}, less than a patch of {packing.gt_size} when cropped')
+        return sum(rows * columns for rows, columns in sizes)
 
     pixels = sum(run.check(count_pixels, 'Check images'))
     if packing.encoding == 'ppm':
@@ -151,9 +154,9 @@ def _pack(run: ImageRun, folders: Sequence[Path], recipes: Sequence[Mapping[str,
     with ExitStack() as stack:
         writers = [stack.enter_context(LmdbWriter(*target)) for target in zip(folders, recipes)]
         for name, rows in run.convert(lambda opener: list(packing.apply(read_image(opener))), 'Pack'):
-            for key, row in zip(packing.keys(key_of(name)), rows):
+            for key_end, row in rows:
                 for writer, image in zip(writers, row):
-                    writer.put(key, image)
+                    writer.put(key_of(name) + key_end, image)
 
 
 def make_benchmark(
