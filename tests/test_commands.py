@@ -114,7 +114,16 @@ def test_test(workspace: Path) -> None:
     ids=str,
 )
 def test_train_the_compared_networks(workspace: Path, option_file: Path) -> None:
-    short = [*SHORT, 'train:total_iter=2', 'datasets:train:gt_size=32', 'logger:print_freq=1', 'val:val_freq=100']
+    # DRCN's 256 channels on enlarged images would take most of a minute to validate.
+    narrow = ['network_g:num_feat=64'] if 'DRCN' in option_file.name else []
+    short = [
+        *SHORT,
+        *narrow,
+        'train:total_iter=2',
+        'datasets:train:gt_size=32',
+        'logger:print_freq=1',
+        'val:val_freq=100',
+    ]
     printed = run(['python', 'basicsr/train.py', '-opt', option_file, *short], workspace)
     assert len(losses(printed)) == 2
     assert all(0 < loss < 3 for loss in losses(printed))  # DRCN starts with noise
@@ -169,7 +178,7 @@ def test_psnr_of_the_untrained_network_is_that_of_bilinear(workspace: Path) -> N
             for folder in ('LRbicx2', 'GTmod2')
         )
         bilinear = cv2.resize(lr, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        psnrs.append(calculate_psnr((bilinear * 255).round(), (gt * 255).round(), crop_border=2))
+        psnrs.append(calculate_psnr((bilinear * 255).round(), gt * 255, crop_border=2))
     stated = float(re.findall(r'Validation Set5\s+# psnr: (\S+)', printed)[0])
     assert stated == pytest.approx(sum(psnrs) / 2, abs=2e-3)
 

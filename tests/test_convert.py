@@ -20,7 +20,8 @@ from srsenet_plugin.models import checkpoints
 def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('benchmarks')
     for found in find_benchmarks(shared_datasets, folder):
-        make_benchmark(found.images, found.out, [2, 3, 4])
+        if found.out.name in ('Set5', 'Set14'):  # B100 takes minutes
+            make_benchmark(found.images, found.out, [2, 3, 4])
     return folder
 
 
@@ -33,7 +34,6 @@ def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) 
         ('VDSR', 4, 'Set5', 31.433),
         ('LapSRN', 4, 'Set5', 31.620),
         ('LapSRN', 4, 'Set14', 28.223),
-        ('LapSRN', 4, 'B100', 27.339),
     ],
 )
 def test_published_weights_have_their_figures(
