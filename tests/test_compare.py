@@ -114,7 +114,7 @@ def test_complexity_is_that_of_the_large_image(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_multiply_adds_of_vdsr_are_the_literatures() -> None:
-    """612.6 G for 1280x720: Ahn et al., CARN, ECCV 2018, Table 1."""
+    """612.6 G for 1280x720: Ahn et al., CARN, ECCV 2018."""
     macs = cost.complexity(VDSR(upscale=4).eval(), 1, 4).macs
     bicubic = cost.complexity(Bicubic(4).eval(), 1, 4).macs
     assert (macs - bicubic) / (64 * 96) * 1280 * 720 == pytest.approx(612.6e9, rel=1e-4)

@@ -32,12 +32,12 @@ def weights(net: nn.Module) -> int:
 @pytest.mark.parametrize(
     ('net', 'count'),
     [
-        (SRCNN(mapping_kernel_size=1), 8_032),  # Dong et al., TPAMI 2016, section 4.3.2
+        (SRCNN(mapping_kernel_size=1), 8_032),  # Dong et al., TPAMI 2016
         (SRCNN(mapping_kernel_size=5), 57_184),  # the same
-        (FSRCNN(upscale=3), 12_464),  # Dong et al., ECCV 2016, Table 2: FSRCNN (56, 12, 4)
-        (VDSR(), 664_704),  # Tai et al., DRRN, CVPR 2017, Fig. 1: 665 k; and the published weights
+        (FSRCNN(upscale=3), 12_464),  # Dong et al., ECCV 2016: FSRCNN (56, 12, 4)
+        (VDSR(), 664_704),  # Tai et al., DRRN, CVPR 2017: 665 k; and the published weights
         (DRCN(), 1_774_080),  # the same: 1,774 k
-        (LapSRN(upscale=4), 812_768),  # Lai et al., TPAMI 2019, Table 5: 813 k
+        (LapSRN(upscale=4), 812_768),  # Lai et al., TPAMI 2019: 813 k
         (LapSRN(upscale=4, upconv_kernel_size=4), 870_112),  # the published weights
         (Bicubic(), 0),
     ],

@@ -14,7 +14,7 @@ from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 
 
 class DRCN(nn.Module):
-    """DRCN: embedding, inference and reconstruction network (section 3, Fig. 3a).
+    """DRCN: embedding, inference and reconstruction network (section 3).
 
     The inference network is one convolution, applied ``num_recursion`` times. Reconstruction maps each of its results
     to a residual of the enlarged image, and learnt weights average these predictions. With the defaults 1,774,080

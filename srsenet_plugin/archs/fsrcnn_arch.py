@@ -14,7 +14,7 @@ from srsenet_plugin.archs.arch_util import init_conv, require_int
 class FSRCNN(nn.Module):
     """FSRCNN(d, s, m): feature extraction, shrinking, m mappings, expanding, and a 9x9 deconvolution (section 3.2).
 
-    With the defaults 12,464 weights, and biases and PReLUs besides (Table 1 and 2).
+    With the defaults 12,464 weights, and biases and PReLUs besides.
 
     Args:
         num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.

@@ -14,7 +14,7 @@ from srsenet_plugin.archs.arch_util import bilinear_upconv, require_int, require
 
 
 class LapSRNLevel(nn.Module):
-    """One level of the pyramid: features and image are enlarged, and a residual is added to the image (Fig. 1b)."""
+    """One level of the pyramid: features and image are enlarged, and a residual is added to the image."""
 
     def __init__(self, num_ch: int, num_feat: int, num_conv: int, scale: int, upconv_kernel_size: int) -> None:
         super().__init__()

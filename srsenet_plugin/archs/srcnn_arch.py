@@ -16,7 +16,7 @@ class SRCNN(nn.Module):
     """SRCNN: three convolutions on the bicubic-enlarged image (section 3.1).
 
     ``mapping_kernel_size`` 5 is the 9-5-5 network with 57,184 weights and biases besides, whose results the paper
-    compares with others (section 4.4); 1 is 9-1-5 with 8,032 (section 4.3.2).
+    compares with others; 1 is 9-1-5 with 8,032.
 
     Args:
         num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.

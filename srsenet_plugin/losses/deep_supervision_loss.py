@@ -13,7 +13,7 @@ class DeepSupervisionLoss(nn.Module):
     """Applies a loss to every image that a network predicts: LapSRN's at all levels, DRCN's after all recursions.
 
     LapSRN (Lai et al., section 3.2) adds up the losses of its levels, each against the GT image shrunk to its size by
-    bicubic interpolation: ``intermediate_weight: 1``. DRCN (Kim et al., equation 7) weighs the mean of its D
+    bicubic interpolation: ``intermediate_weight: 1``. DRCN (Kim et al.) weighs the mean of its D
     intermediate losses with alpha and the final one with 1 - alpha: ``intermediate_weight: alpha / (1 - alpha) / D``,
     up to a factor.
 
