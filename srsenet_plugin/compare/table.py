@@ -42,13 +42,18 @@ class Row:
 
 @cache
 def published(scale: int) -> dict[str, dict[str, tuple[float, float]]]:
-    """PSNR and SSIM of Table I by method and benchmark (Mei et al., see srsenet_arch.py)."""
+    """PSNR and SSIM of Table I by method and benchmark."""
     figures: dict[str, dict[str, tuple[float, float]]] = {}
-    text = resources.files(__package__).joinpath('table1.csv').read_text(encoding='utf-8')
-    for line in csv.DictReader(io.StringIO(text)):
+    for line in table1():
         if int(line['scale']) == scale:
             figures.setdefault(line['method'], {})[line['benchmark']] = (float(line['psnr']), float(line['ssim']))
     return figures
+
+
+def table1() -> list[dict[str, str]]:
+    """The lines of table1.csv, which names its source: method, scale, layers, benchmark, psnr and ssim."""
+    text = resources.files(__package__).joinpath('table1.csv').read_text(encoding='utf-8')
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith('#')))
 
 
 COUNTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)')
