@@ -344,7 +344,8 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
     test.mkdir(parents=True)
     for path in (tmp_path / 'x4/Bicubic/Set5').glob('*.png'):
         shutil.copy(path, test / f'{path.stem}_test_x4.png')
-    folders = [f'Theirs={tmp_path}/x{{scale}}/Bicubic', f'Tested={tmp_path}/results/test_x{{scale}}']
+    (tmp_path / 'x4/Bicubic').rename(tmp_path / 'x4/{mine}')  # braces of other kinds are names
+    folders = [f'Theirs={tmp_path}/x{{scale}}/{{mine}}', f'Tested={tmp_path}/results/test_x{{scale}}']
     arguments = ['--scale', 4, '--benchmarks', benchmarks, '--out', tmp_path, '--results', *folders]
     compare(*arguments)
     found = read(tmp_path)['4']
@@ -432,7 +433,10 @@ def test_option_files_are_architectures(tmp_path: Path) -> None:
     network = find_network(str(path), 2)
     assert (network.name, network.options['upscale'], network.options['num_feat']) == ('Wide', 2, 96)
     path.write_text('name: x')
-    with pytest.raises(ValueError, match='has no network_g'):
+    with pytest.raises(ValueError, match='has no network_g with a type'):
+        find_network(str(path), 2)
+    path.write_text('network_g:\n  upscale: 4\n')
+    with pytest.raises(ValueError, match='has no network_g with a type'):
         find_network(str(path), 2)
     path.write_text('network_g: !!python/object/apply:os.getpid []')
     with pytest.raises(ValueError, match='cannot be read: could not determine a constructor'):
@@ -449,6 +453,16 @@ def test_swinir_takes_images_of_any_size() -> None:
 def test_published_networks(arch: str, params: int) -> None:
     """As BasicSR's own option files have them: RCAN_BIX4, SwinIR_SRx4_scratch and MSRResNet_x4."""
     assert sum(parameter.numel() for parameter in find_network(arch, 4).build().parameters()) == params
+
+
+def test_a_network_that_fails_while_it_is_timed_leaves_the_others() -> None:
+    class Failing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise AssertionError('too large\nat line 3')
+
+    times, problems = cost.latencies({'a': (Failing(), 1), 'b': (Bicubic(2), 1)}, 2, torch.device('cpu'))
+    assert list(times) == ['b']
+    assert problems == {'a': 'AssertionError: too large'}
 
 
 @pytest.mark.slow

@@ -117,15 +117,15 @@ def latencies(
         for name in tqdm(turns, f'time x{scale}', unit='run', leave=False):
             if name in problems:
                 continue
-            net = nets[name][0].to(device)
-            _wait(device)
-            start = time.perf_counter()
             try:
+                net = nets[name][0].to(device)
+                _wait(device)
+                start = time.perf_counter()
                 net(imgs[name])
                 _wait(device)
-            except RuntimeError as error:
-                problems[name] = str(error).partition('\n')[0]
-            seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.perf_counter() - start)
+            except Exception as error:  # architectures are anybody's code
+                problems[name] = f'{type(error).__name__}: {error}'.partition('\n')[0]
     return {name: statistics.median(runs[1:]) for name, runs in seconds.items() if name not in problems}, problems
 
 

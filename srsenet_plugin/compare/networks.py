@@ -152,11 +152,11 @@ def _is_option_file(spec: str) -> bool:
 def _from_option_file(path: str) -> dict[str, Any]:
     try:
         opt = yaml.load(Path(path).read_text(encoding='utf-8'), Loader=ordered_yaml()[0])
-        return dict(opt['network_g'])
+        return {'type': opt['network_g']['type'], **opt['network_g']}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f'{path} cannot be read: {error}') from error
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f'{path} has no network_g.') from None
+        raise ValueError(f'{path} has no network_g with a type.') from None
 
 
 def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any], list[int]]:

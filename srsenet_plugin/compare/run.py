@@ -116,7 +116,7 @@ def _compare_scale(
         row = Row(name)
         rows.append(row)
         try:
-            results[name] = _read_results(Path(folder_name.format(scale=scale)), benchmarks)
+            results[name] = _read_results(Path(folder_name.replace('{scale}', str(scale))), benchmarks)
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
     for row in rows:
@@ -140,7 +140,7 @@ def _device(name: str) -> torch.device:
 
 def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:
     if name in comparison.weights:
-        return Path(comparison.weights[name].format(scale=scale))
+        return Path(comparison.weights[name].replace('{scale}', str(scale)))
     shipped = SHIPPED / f'srsenet_x{scale}.pth'
     return shipped if name == 'SrSENet' and shipped.exists() else None
 
