@@ -19,6 +19,7 @@ from srsenet_plugin.archs.srsenet_arch import SELayer, SrSEBlock, SrSENet
 from srsenet_plugin.archs.vdsr_arch import VDSR
 from srsenet_plugin.losses.charbonnier_loss import CharbonnierPenaltyLoss
 from srsenet_plugin.losses.deep_supervision_loss import DeepSupervisionLoss
+from srsenet_plugin.pretrained import load_pretrained
 from srsenet_plugin.version import __version__
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     'SrSEBlock',
     'SrSENet',
     '__version__',
+    'load_pretrained',
     'register',
 ]
 

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import distributed
 
+from srsenet_plugin import pretrained
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.models import checkpoints
 
@@ -44,6 +45,7 @@ def apply() -> None:
                     f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
+        _name_shipped_weights(opt)
         problems = '\n'.join(
             (*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt), *_unsupervised_outputs(opt))
         )
@@ -57,6 +59,13 @@ def apply() -> None:
         return opt, namespace
 
     options.parse_options = parse_and_check_options
+
+
+def _name_shipped_weights(opt: Mapping[str, Any]) -> None:
+    """Replaces names of weights that come with the package, such as srsenet_x4, by their files."""
+    for key, path in opt['path'].items():
+        if key.startswith('pretrain_network') and path in pretrained.names() and not os.path.exists(path):
+            opt['path'][key] = str(pretrained.weights_file(path))
 
 
 def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
@@ -87,7 +96,10 @@ def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
                 and isinstance(path, str)
                 and not os.path.exists(path)
             ):
-                yield f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there.'
+                shipped = f', or one of {", ".join(pretrained.names())}' if key.startswith('pretrain_network') else ''
+                yield (
+                    f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there{shipped}.'
+                )
 
 
 def _misread_lmdbs(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from srsenet_plugin import pretrained
 from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, name_of
 from srsenet_plugin.compare.quality import Benchmark, Scores
@@ -22,8 +23,6 @@ from srsenet_plugin.compare.table import Row
 
 Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
 """Scores and files of the images, by method and benchmark."""
-
-SHIPPED = Path(__file__).parents[1] / 'weights'
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def _device(name: str) -> torch.device:
 def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:
     if name in comparison.weights:
         return Path(comparison.weights[name].replace('{scale}', str(scale)))
-    shipped = SHIPPED / f'srsenet_x{scale}.pth'
-    return shipped if name == 'SrSENet' and shipped.exists() else None
+    shipped = f'srsenet_x{scale}'
+    return pretrained.weights_file(shipped) if name == 'SrSENet' and shipped in pretrained.names() else None
 
 
 def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> cost.Complexity:

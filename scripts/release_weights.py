@@ -1,0 +1,31 @@
+"""Takes the weights, the log and the curves of a finished training into the package and its documentation.
+
+python scripts/release_weights.py train_SrSENet_x4_T91BSD200
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from srsenet_plugin import pretrained
+from srsenet_plugin.models import checkpoints
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(name: str) -> None:
+    experiment = ROOT / 'experiments' / name
+    trained = checkpoints.load(experiment / 'models/net_g_latest.pth')
+    weights = checkpoints.weights_of(trained, experiment, 'params_ema')
+    shipped = f'srsenet_x{trained["network_g"]["upscale"]}'
+    # Half precision: half the size, and no difference in a hundredth of a dB.
+    content = {'params': {key: weight.half() for key, weight in weights.items()}, 'network_g': trained['network_g']}
+    checkpoints.save(content, pretrained.FOLDER / f'{shipped}.pth')
+    shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{shipped}.csv')
+    shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{shipped}.png')
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
