@@ -33,10 +33,10 @@ ABLATIONS = {
     'recipe': '',
     'seed1': 'manual_seed=1',
     'seed2': 'manual_seed=2',
-    'lr2.5e-4': 'train:optim_g:lr=0.00025',
-    'lr1e-3': 'train:optim_g:lr=0.001',
-    'lr2e-3': 'train:optim_g:lr=0.002',
-    'constant_lr': 'train:scheduler:eta_min=0.0005',
+    'lr5e-4': 'train:optim_g:lr=0.0005 train:scheduler:eta_min=0.000005',
+    'lr1e-3': 'train:optim_g:lr=0.001 train:scheduler:eta_min=0.00001',
+    'lr4e-3': 'train:optim_g:lr=0.004 train:scheduler:eta_min=0.00004',
+    'constant_lr': 'train:scheduler:eta_min=0.002',
     'batch8': 'datasets:train:batch_size_per_gpu=8 train:total_iter=1200 train:scheduler:periods=[1200] '
     'train:warmup_iter=100 train:ema_decay=0.99 val:val_freq=1200',
     'batch32': 'datasets:train:batch_size_per_gpu=32 train:total_iter=300 train:scheduler:periods=[300] '

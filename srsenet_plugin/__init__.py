@@ -17,6 +17,7 @@ from srsenet_plugin.archs.lapsrn_arch import LapSRN
 from srsenet_plugin.archs.srcnn_arch import SRCNN
 from srsenet_plugin.archs.srsenet_arch import SELayer, SrSEBlock, SrSENet
 from srsenet_plugin.archs.vdsr_arch import VDSR
+from srsenet_plugin.inference.upscaler import upscale
 from srsenet_plugin.losses.charbonnier_loss import CharbonnierPenaltyLoss
 from srsenet_plugin.losses.deep_supervision_loss import DeepSupervisionLoss
 from srsenet_plugin.pretrained import load_pretrained
@@ -37,6 +38,7 @@ __all__ = [
     '__version__',
     'load_pretrained',
     'register',
+    'upscale',
 ]
 
 ARCHS = (SrSENet, Bicubic, SRCNN, FSRCNN, VDSR, DRCN, LapSRN)

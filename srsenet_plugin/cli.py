@@ -29,6 +29,39 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
 
+    upscale = commands.add_parser('upscale', help='upscale photographs')
+    upscale.add_argument('inputs', nargs='+', metavar='IN', help='images, folders of images, or patterns')
+    upscale.add_argument('-s', '--scale', type=_scale, default=4, help='default: 4')
+    upscale.add_argument(
+        '-o', '--out', type=Path, help='folder, or file for a single image; default: NAME_x4.png beside the image'
+    )
+    upscale.add_argument('--overwrite', action='store_true', help='replace files that are there')
+    upscale.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
+    upscale.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    upscale.add_argument(
+        '--precision',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        default='auto',
+        help='auto: bf16 where the device computes in it; bf16 and fp16 save memory everywhere',
+    )
+    upscale.add_argument(
+        '--self-ensemble', action='store_true', help='mean over eight flips and turns: a little better, 8 times slower'
+    )
+    upscale.add_argument(
+        '--tile', type=_positive, metavar='PIXELS', help='upscale in tiles: still less memory, but not the same result'
+    )
+    upscale.add_argument('--max-pixels', type=_positive, metavar='N', help="refuse larger images; default: Pillow's")
+    upscale.set_defaults(run=_upscale)
+
+    export = commands.add_parser('export', help='write the network for other tools')
+    export.add_argument('-s', '--scale', type=_scale, default=4, help="of the package's weights; default: 4")
+    export.add_argument(
+        '--format', choices=('onnx', 'torchscript', 'pt2', 'safetensors'), required=True, help="pt2 is torch.export's"
+    )
+    export.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
+    export.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
+    export.set_defaults(run=_export)
+
     doctor = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
     doctor.set_defaults(run=_doctor)
 
@@ -137,6 +170,30 @@ def _doctor(args: argparse.Namespace) -> None:
     from srsenet_plugin import doctor
 
     doctor.print_report()
+
+
+def _upscale(args: argparse.Namespace) -> None:
+    from srsenet_plugin.inference.batch import upscale_files
+    from srsenet_plugin.inference.upscaler import Upscaler
+
+    upscaler = Upscaler(args.scale, args.weights, args.device, args.precision, args.self_ensemble, args.tile)
+    report = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
+    for path in report.written:
+        print(path)
+    for path in report.left_alone:
+        print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)
+    if report.failed:
+        problems = '\n'.join(f'  {path} {reason}' for path, reason in report.failed.items())
+        raise ValueError(f'{len(report.failed)} of the images could not be upscaled:\n{problems}')
+
+
+def _export(args: argparse.Namespace) -> None:
+    from srsenet_plugin import export, pretrained
+
+    net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
+    out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
+    export.export(net, args.format, out)
+    print(out)
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -1,8 +1,16 @@
-"""The trained weights that come with the package, by name or by scale; docs/model_card.md tells what they are."""
+"""Trained weights of SrSENet: those that come with the package, by name or by scale, and those in files.
+
+docs/model_card.md tells what the package's are.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.models import checkpoints
@@ -11,12 +19,12 @@ FOLDER = Path(__file__).parent / 'weights'
 
 
 def names() -> list[str]:
-    """Names of the weights that there are, such as 'srsenet_x4'."""
+    """Names of the package's weights, such as 'srsenet_x4'."""
     return sorted(path.stem for path in FOLDER.glob('srsenet_x*.pth'))
 
 
 def weights_file(name: str) -> Path:
-    """The file of weights of a name.
+    """The file of the package's weights of a name.
 
     Args:
         name (str): One of :func:`names`.
@@ -30,7 +38,7 @@ def weights_file(name: str) -> Path:
 
 
 def load_pretrained(scale: int) -> SrSENet:
-    """SrSENet with its trained weights, on the CPU, in eval mode.
+    """SrSENet with the package's weights, on the CPU, in eval mode.
 
     Args:
         scale (int): 2, 4 or 8.
@@ -41,8 +49,58 @@ def load_pretrained(scale: int) -> SrSENet:
     Raises:
         ValueError: There are no weights for this scale.
     """
-    content = checkpoints.load(weights_file(f'srsenet_x{scale}'))
-    network_g = {name: value for name, value in content['network_g'].items() if name != 'type'}
-    net = SrSENet(**network_g)
-    net.load_state_dict(content['params'])
+    return load_network(weights_file(f'srsenet_x{scale}'))
+
+
+def load_network(path: str | os.PathLike[str]) -> SrSENet:
+    """SrSENet with the weights of a file, on the CPU, in eval mode.
+
+    Args:
+        path (str | PathLike): A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
+            state dict alone, ``.pth`` or ``.safetensors``. Where it tells no options, the weights do.
+
+    Raises:
+        ValueError: The file is damaged, or holds weights of another network.
+        OSError: The file cannot be read.
+    """
+    content = checkpoints.load(path)
+    weights = checkpoints.weights_of(content, path, 'params_ema')
+    options = content.get('network_g')
+    if not isinstance(options, Mapping):
+        try:
+            options = infer_options(weights)
+        except ValueError:
+            raise ValueError(f'{path} does not hold weights of SrSENet.') from None
+    if options.get('type', 'SrSENet') != 'SrSENet':
+        raise ValueError(f'{path} holds weights of {options["type"]}, not of SrSENet.')
+    try:
+        net = SrSENet(**{name: value for name, value in options.items() if name != 'type'})
+        net.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f'{path} does not fit SrSENet with {dict(options)}: {error}') from None
     return net.eval()
+
+
+def infer_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of SrSENet's constructor that its weights tell: all but the slope of the LeakyReLUs.
+
+    Args:
+        weights (Mapping[str, Tensor]): A state dict of SrSENet's.
+
+    Raises:
+        ValueError: It is another network's.
+    """
+    try:
+        num_feat, num_in_ch = weights['conv_first.weight'].shape[:2]
+        hidden = weights['body.0.se.fc1.weight'].shape[0]
+        kernel_size = weights['upconv.weight'].shape[2]
+        return {
+            'num_in_ch': num_in_ch,
+            'num_out_ch': weights['conv_last.weight'].shape[0],
+            'num_feat': num_feat,
+            'num_block': 1 + max(int(name.split('.')[1]) for name in weights if name.startswith('body.')),
+            'upscale': (kernel_size + 1) // 2,  # of kernels 2r and 2r - 1
+            'reduction': num_feat // hidden,
+        }
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(f'These are not weights of SrSENet: {error!r}') from None

@@ -33,8 +33,11 @@ class SELayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, num_feat, H, W) to the same shape."""
-        gate = torch.sigmoid(self.fc2(self.act(self.fc1(x.mean((2, 3))))))
-        return x * gate[:, :, None, None]
+        return x * self.gate(x.mean((2, 3)))
+
+    def gate(self, means: Tensor) -> Tensor:
+        """Maps means of the channels, (N, num_feat), to their gates, (N, num_feat, 1, 1), from 0 to 1."""
+        return torch.sigmoid(self.fc2(self.act(self.fc1(means))))[:, :, None, None]
 
 
 class SrSEBlock(nn.Module):
@@ -55,9 +58,11 @@ class SrSEBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, num_feat, H, W) to the same shape."""
-        out = self.act(self.conv1(x))
-        out = self.act(self.conv2(out))
-        return x + self.se(out)
+        return x + self.se(self.convs(x))
+
+    def convs(self, x: Tensor) -> Tensor:
+        """What the gates scale: both convolutions with their activations."""
+        return self.act(self.conv2(self.act(self.conv1(x))))
 
 
 class SrSENet(nn.Module):

@@ -20,6 +20,7 @@ from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, name_of
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
+from srsenet_plugin.inference.upscaler import find_device
 
 Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
 """Scores and files of the images, by method and benchmark."""
@@ -72,7 +73,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     unknown = comparison.weights.keys() - set(archs)
     if unknown:
         raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
-    device = _device(comparison.device)
+    device = find_device(comparison.device)
     benchmarks = {
         scale: quality.find_benchmarks(comparison.benchmarks, scale) if comparison.benchmarks else []
         for scale in comparison.scales
@@ -126,15 +127,6 @@ def _compare_scale(
         if row.method in problems:
             row.problems.append(f'time: {problems[row.method]}')
     return rows, results
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'--device {name}: {str(error).partition(chr(10))[0]}') from None
-    return device
 
 
 def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:

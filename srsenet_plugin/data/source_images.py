@@ -132,7 +132,7 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
 def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
     try:
         with opener() as file, Image.open(file) as img:
-            if img.mode.startswith(('I', 'F')) or _loses_bits(img):
+            if img.mode.startswith(('I', 'F')) or loses_bits(img):
                 raise BadImageError('has more than 8 bits a channel; convert it to 8 bits')
             if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA'):
                 raise BadImageError(f'is a {img.mode} image; convert it to RGB')
@@ -145,7 +145,7 @@ def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
         raise BadImageError(f'is truncated or damaged ({error})') from error
 
 
-def _loses_bits(img: ImageFile.ImageFile) -> bool:
+def loses_bits(img: ImageFile.ImageFile) -> bool:
     """Whether Pillow would convert the image to 8 bits as it decodes it, which only the decoder's arguments tell."""
     for codec, _, _, args in img.tile:
         rawmode, *others = args if isinstance(args, tuple) else (args,)

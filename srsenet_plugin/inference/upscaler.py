@@ -1,0 +1,237 @@
+"""Upscales images: Y by SrSENet and CbCr by bicubic interpolation, as the paper does (IV)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srsenet_plugin import pretrained
+from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.inference.stripwise import StripwiseSrSENet
+from srsenet_plugin.models.precision import DTYPES, amp_dtype
+
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+# MATLAB's rgb2ycbcr of RGB in [0, 1], as fractions of 255.
+TO_YCBCR = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+YCBCR_OFFSET = torch.tensor([16.0, 128.0, 128.0]) / 255
+WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
+# LR pixels around a tile that it is upscaled with.
+TILE_OVERLAP = 16
+
+
+class Upscaler:
+    """Upscales images by a trained SrSENet, of any size.
+
+    Args:
+        scale (int): Scale. Default: 4.
+        weights (str | PathLike, optional): A file of SrSENet's weights. Default: those of the package.
+        device (str): ``auto``, which is CUDA if there is any, or a device of torch's. Default: auto.
+        precision (str): ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
+            it and fp32 elsewhere. bf16 and fp16 save memory everywhere. Default: auto.
+        self_ensemble (bool): Take the mean over the image's eight flips and turns: a little better, eight times the
+            work. Default: False.
+        tile (int, optional): Upscale tiles of so many pixels a side, for less memory still. The result differs, because
+            the means of the SE layers are those of tiles then. Default: the whole image.
+
+    Raises:
+        ValueError: There are no such weights, or they are damaged or another network's; no such device or precision.
+        OSError: The weights cannot be read.
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        weights: str | os.PathLike[str] | None = None,
+        device: str = 'auto',
+        precision: str = 'auto',
+        self_ensemble: bool = False,
+        tile: int | None = None,
+    ) -> None:
+        net = pretrained.load_pretrained(scale) if weights is None else pretrained.load_network(weights)
+        if net.upscale != scale:
+            raise ValueError(f'{weights} is for x{net.upscale}, not x{scale}.')
+        self.scale = scale
+        self.device = find_device(device)
+        dtype, compute_dtype = _dtypes(precision, self.device.type)
+        self._in_colour = net.conv_first.in_channels == 3
+        self._net = StripwiseSrSENet(net, dtype, compute_dtype).to(self.device)
+        self._bicubic = BicubicEnlarge(scale).to(self.device)
+        self._self_ensemble = self_ensemble
+        self._tile = tile
+
+    def __call__(self, image: NDArray) -> NDArray:
+        """Upscales an image.
+
+        Args:
+            image (ndarray): Shape (H, W) or (H, W, 1), grey; (H, W, 2), grey and alpha; (H, W, 3), RGB; (H, W, 4), RGB
+                and alpha; uint8, uint16, or float in [0, 1].
+
+        Returns:
+            ndarray: scale times the height and width, with the same channels and dtype.
+
+        Raises:
+            ValueError: The image has another shape, dtype or range, or no pixels.
+            MemoryError: The device's memory does not suffice.
+        """
+        _check(image)
+        height, width = image.shape[:2]
+        channels = image.reshape(height, width, -1)
+        out = np.empty((self.scale * height, self.scale * width, channels.shape[2]), image.dtype)
+        has_alpha = channels.shape[2] in (2, 4)
+        try:
+            with torch.inference_mode():
+                self._upscale_colour(channels[..., :-1] if has_alpha else channels, out[..., :-1] if has_alpha else out)
+                if has_alpha and np.ptp(channels[..., -1]) == 0:
+                    out[..., -1] = channels[0, 0, -1]
+                elif has_alpha:
+                    self._upscale_colour(channels[..., -1:], out[..., -1:])
+        except torch.OutOfMemoryError:
+            raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
+        except RuntimeError as error:
+            if 'not enough memory' not in str(error):  # torch's own words for the processor's
+                raise
+            raise MemoryError(f'not enough memory for {width}x{height} pixels') from None
+        return out.reshape(*out.shape[:2], *image.shape[2:])
+
+    def _upscale_colour(self, image: NDArray, out: NDArray) -> None:
+        """Upscales grey (H, W, 1) or RGB (H, W, 3) into ``out``."""
+        white = WHITE[image.dtype]
+        img = torch.from_numpy(image.astype(np.float32) / white).permute(2, 0, 1).to(self.device)
+        if self._in_colour:
+            sr = self._upscale(img.expand(3, -1, -1))
+            for rows, _ in self._strips(img):
+                _write(out, rows, sr[:, rows].mean(0, keepdim=True) if len(img) == 1 else sr[:, rows], white)
+            return
+        if len(img) == 1:  # grey is RGB of equal values, whose CbCr is nothing
+            sr = self._upscale(16 / 255 + 219 / 255 * img)
+            for rows, _ in self._strips(img):
+                _write(out, rows, (sr[:, rows] - 16 / 255) * (255 / 219), white)
+            return
+        offset = YCBCR_OFFSET.to(self.device)[:, None, None]
+        ycbcr = torch.einsum('ij,jhw->ihw', TO_YCBCR.to(self.device), img).add_(offset)
+        del img
+        to_rgb = TO_YCBCR.double().inverse().float().to(self.device)
+        sr = self._upscale(ycbcr[:1])
+        for rows, cbcr in self._strips(ycbcr[1:]):
+            sr_ycbcr = torch.cat([sr[:, rows], cbcr]).sub_(offset)
+            _write(out, rows, torch.einsum('ij,jhw->ihw', to_rgb, sr_ycbcr), white)
+
+    def _strips(self, img: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """HR rows, and the image enlarged by bicubic interpolation there."""
+        height, width = img.shape[1:]
+        count = max(2**22 // (width * self.scale**2), 1)
+        for start in range(0, height, count):
+            stop = min(start + count, height)
+            # Two LR rows on each side are what the bicubic kernel sees.
+            first, last = max(start - 2, 0), min(stop + 2, height)
+            enlarged = self._bicubic(img[None, :, first:last])[0]
+            rows = slice(start * self.scale, stop * self.scale)
+            yield rows, enlarged[:, rows.start - first * self.scale : rows.stop - first * self.scale]
+
+    def _upscale(self, img: Tensor) -> Tensor:
+        """Upscales planes (C, H, W) in [0, 1] by the network."""
+        if not self._self_ensemble:
+            return self._upscale_once(img)
+        total: Tensor | None = None
+        for turns in range(4):
+            for flip in (False, True):
+                turned = torch.rot90(img.flip(2) if flip else img, turns, (1, 2))
+                sr = torch.rot90(self._upscale_once(turned.contiguous()), -turns, (1, 2))
+                sr = sr.flip(2) if flip else sr
+                total = sr.contiguous() if total is None else total.add_(sr)
+        assert total is not None
+        return total.div_(8)
+
+    def _upscale_once(self, img: Tensor) -> Tensor:
+        if self._tile is None:
+            return self._net(img[None])[0]
+        height, width = img.shape[1:]
+        out = torch.empty((len(img), self.scale * height, self.scale * width), device=self.device)
+        for top in range(0, height, self._tile):
+            for left in range(0, width, self._tile):
+                bottom, right = min(top + self._tile, height), min(left + self._tile, width)
+                above, before = min(top, TILE_OVERLAP), min(left, TILE_OVERLAP)
+                window = img[:, top - above : bottom + TILE_OVERLAP, left - before : right + TILE_OVERLAP]
+                sr = self._net(window[None])[0]
+                top_hr, left_hr, bottom_hr, right_hr = (self.scale * place for place in (top, left, bottom, right))
+                out[:, top_hr:bottom_hr, left_hr:right_hr] = sr[
+                    :,
+                    above * self.scale : above * self.scale + bottom_hr - top_hr,
+                    before * self.scale : before * self.scale + right_hr - left_hr,
+                ]
+        return out
+
+
+def upscale(image: NDArray, scale: int = 4, **options: Any) -> NDArray:
+    """Upscales an image by the trained SrSENet of the package.
+
+    Args:
+        image (ndarray): Shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4): grey or RGB, with or without alpha;
+            uint8, uint16, or float in [0, 1].
+        scale (int): 2, 4 or 8. Default: 4.
+        **options: Of :class:`Upscaler`.
+
+    Returns:
+        ndarray: scale times the height and width, with the same channels and dtype.
+
+    Raises:
+        ValueError: As :class:`Upscaler` does.
+    """
+    return _upscaler(scale, **options)(image)
+
+
+@lru_cache(maxsize=1)
+def _upscaler(scale: int, **options: Any) -> Upscaler:
+    return Upscaler(scale, **options)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, after a try whether it is there.
+
+    Args:
+        name (str): A device of torch's, or ``auto`` for CUDA if there is any and the processor otherwise.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    try:
+        device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'--device {name}: {str(error).partition(chr(10))[0]}') from None
+    return device
+
+
+def _dtypes(precision: str, device_type: str) -> tuple[torch.dtype, torch.dtype]:
+    """In which features are kept, and computed."""
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision is one of {", ".join(PRECISIONS)}, not {precision}.')
+    if precision == 'fp32':
+        return torch.float32, torch.float32
+    compute_dtype = amp_dtype('bf16' if precision == 'auto' else precision, device_type)[0] or torch.float32
+    return compute_dtype if precision == 'auto' else DTYPES[precision] or torch.float32, compute_dtype
+
+
+def _check(image: NDArray) -> None:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
+        raise ValueError(f'an image has shape (H, W) or (H, W, C) with up to four channels, not {image.shape}')
+    if image.dtype not in WHITE:
+        raise ValueError(f'an image is of uint8, uint16, float32 or float64, not {image.dtype}')
+    if not image.size:
+        raise ValueError('the image has no pixels')
+    # A value that is no number fails the comparison, too.
+    if WHITE[image.dtype] == 1 and not (image.min() >= 0 and image.max() <= 1):
+        raise ValueError(f'floating-point images are in [0, 1]; this one has {image.min()} to {image.max()}')
+
+
+def _write(out: NDArray, rows: slice, sr: Tensor, white: int) -> None:
+    """Writes planes (C, h, W) in [0, 1] to rows of an image (H, W, C)."""
+    values = sr.clamp_(0, 1).mul_(white).permute(1, 2, 0)
+    out[rows] = (values.round_() if white > 1 else values).cpu().numpy()

@@ -1,0 +1,184 @@
+"""``srsenet upscale``: files, folders and patterns, and what becomes of bad ones among them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run, write_photo
+from numpy.typing import NDArray
+from PIL import Image
+from test_upscaler import save_network
+
+from srsenet_plugin import cli
+from srsenet_plugin.inference import batch, image_files
+from srsenet_plugin.inference.batch import find_targets
+from srsenet_plugin.inference.upscaler import Upscaler
+
+
+@pytest.fixture(autouse=True)
+def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with weights and with photographs, some in folders of folders."""
+    save_network(tmp_path / 'x4.pth')
+    write_photo('chelsea.png', tmp_path / 'photos/cat.png', (60, 100, 20, 30))
+    write_photo('coffee.png', tmp_path / 'photos/drinks/Café au lait.png', (100, 200, 17, 11))
+    Image.open(tmp_path / 'photos/cat.png').save(tmp_path / 'photos/drinks/cat.jpg')
+    (tmp_path / 'photos/notes.txt').write_text('no image')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def upscale(*arguments: str) -> int:
+    return cli.main(['upscale', '--weights', 'x4.pth', *arguments])
+
+
+def pixels(path: str) -> NDArray:
+    return np.asarray(Image.open(path))
+
+
+def test_a_file_beside_the_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos/cat.png') == 0
+    assert capsys.readouterr().out == 'photos/cat_x4.png\n'
+    assert np.array_equal(pixels('photos/cat_x4.png'), Upscaler(4, 'x4.pth')(pixels('photos/cat.png')))
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tiff', '.bmp'])
+def test_a_file_of_a_name(folder: Path, suffix: str) -> None:
+    assert upscale('photos/cat.png', '-o', f'new/big{suffix}') == 0
+    with Image.open(f'new/big{suffix}') as img:
+        assert (img.format, img.size) == (image_files.FORMATS[suffix], (120, 80))
+
+
+def test_folders_keep_their_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos', '-o', 'photos/big') == 0
+    made = {str(path.relative_to('photos/big')) for path in Path('photos/big').rglob('*') if path.is_file()}
+    assert made == {'cat.png', 'drinks/Café au lait.png', 'drinks/cat.png'}
+    capsys.readouterr()
+    # Again: what has been made is neither taken for input nor made anew.
+    assert upscale('photos', '-o', 'photos/big') == 0
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.count('is there already: left alone. --overwrite replaces it.') == 3
+
+
+def test_patterns(folder: Path) -> None:
+    assert upscale('photos/**/*.jpg', 'photos/cat.png', '-o', 'big', '--overwrite') == 1  # both are cat.png
+    assert upscale('photos/**/*.png', '-o', 'other') == 0
+    assert sorted(os.listdir('other')) == ['Café au lait.png', 'cat.png']
+
+
+def test_overwrite(folder: Path) -> None:
+    assert upscale('photos/cat.png', '-o', 'big.png') == 0
+    Path('big.png').write_bytes(b'')
+    assert upscale('photos/cat.png', '-o', 'big.png') == 0
+    assert Path('big.png').read_bytes() == b''
+    assert upscale('photos/cat.png', '-o', 'big.png', '--overwrite') == 0
+    assert pixels('big.png').shape == (80, 120, 3)
+
+
+def test_images_are_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path('photos/cat.png').read_bytes()
+    assert upscale('photos/cat.png', '-o', 'photos', '--overwrite') == 1
+    assert 'photos/cat.png would be written over' in capsys.readouterr().err
+    assert Path('photos/cat.png').read_bytes() == before
+
+
+def test_bad_images_do_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path('photos/a.png').write_bytes(b'no image')
+    Path('photos/b.png').write_bytes(Path('photos/cat.png').read_bytes()[:500])
+    Path('photos/empty.jpg').touch()
+    assert upscale('photos', 'photos/missing.png', '-o', 'big') == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err.splitlines()[-5:] == [
+        'srsenet: 4 of the images could not be upscaled:',
+        '  photos/a.png is no PNG, JPEG, WebP, TIFF or BMP image, or its header is damaged',
+        '  photos/b.png is truncated or damaged (image file is truncated (0 bytes not processed))',
+        '  photos/empty.jpg is empty',
+        '  photos/missing.png photos/missing.png: No such file or directory',
+    ]
+    assert not list(Path().rglob('*.part'))
+
+
+def test_max_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos/cat.png', '--max-pixels', '599') == 1
+    assert 'has 30x20 pixels, more than 599 in all; --max-pixels allows more' in capsys.readouterr().err
+    assert upscale('photos/cat.png', '--max-pixels', '600') == 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['photos', '-o', 'big.png'], 'big.png is one file'),
+        (['photos'], 'name a folder for the results with -o'),
+        (['photos/*.gif', '-o', 'big'], 'photos/*.gif: there are no such files'),
+        (['photos/cat.png', '-s', '3'], 'x4.pth is for x4, not x3'),
+        (['photos/cat.png', '--weights', 'photos/cat.png'], 'cat.png is damaged, or no file of weights'),
+        (['photos/cat.png', '--weights', 'none.pth'], 'none.pth'),
+        (['photos/cat.png', '--device', 'cuda:99'], '--device cuda:99'),
+        (['photos/cat.png', '-o', 'x4.pth/big.png'], 'x4.pth'),
+    ],
+)
+def test_mistakes_end_with_a_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert upscale(*arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_folders_without_images(folder: Path) -> None:
+    Path('empty').mkdir()
+    with pytest.raises(ValueError, match=r'empty holds no images \(\.png'):
+        find_targets(['empty'], Path('big'), 4)
+
+
+def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def save(img: Image.Image, path: Path, *arguments: object, **options: object) -> None:
+        path.write_bytes(b'half')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, 'save', save)
+        assert upscale('photos', '-o', 'big') == 1
+    assert capsys.readouterr().err.count('No space left on device') == 3
+    assert not [path for path in Path('big').rglob('*') if path.is_file()]
+
+
+def test_too_little_memory(folder: Path) -> None:
+    def upscale(image: NDArray) -> NDArray:
+        raise MemoryError('not enough memory for 30x20 pixels')
+
+    report = batch.upscale_files(['photos/cat.png'], None, 4, upscale)
+    assert report.failed == {
+        Path(
+            'photos/cat.png'
+        ): 'not enough memory for 30x20 pixels; --precision bf16 needs less, and --tile 512 less still'
+    }
+
+
+@pytest.mark.skipif(sys.platform != 'linux' or os.geteuid() != 0, reason='needs to mount a small file system')
+@pytest.mark.slow
+def test_full_file_system(folder: Path) -> None:
+    Path('small').mkdir()
+    try:
+        run(['mount', '-t', 'tmpfs', '-o', 'size=32k', 'tmpfs', 'small'])
+    except AssertionError as error:
+        pytest.skip(f'cannot mount: {error}')
+    try:
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(noise).save('noise.png')
+        out = run(['srsenet', 'upscale', 'noise.png', '--weights', 'x4.pth', '-o', 'small/noise.png'], status=1)
+        assert 'No space left on device' in out
+        assert 'Traceback' not in out
+        assert os.listdir('small') == []
+    finally:
+        run(['umount', 'small'])

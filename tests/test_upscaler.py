@@ -1,0 +1,144 @@
+"""Images of numpy, upscaled: Y by the network, CbCr by bicubic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTOS
+from numpy.typing import NDArray
+from PIL import Image
+
+import srsenet_plugin
+from srsenet_plugin import SrSENet
+from srsenet_plugin.compare import quality
+from srsenet_plugin.inference.upscaler import Upscaler
+
+
+def save_network(path: Path, **options: int) -> Path:
+    """A small untrained network whose residual is not nothing, as BasicSR saves it."""
+    torch.manual_seed(0)
+    network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4, **options}
+    net = SrSENet(**{name: value for name, value in network_g.items() if name != 'type'})
+    net.conv_last.weight.data.normal_(0, 0.02)
+    net.body[0].se.fc1.weight.data *= 30  # gates that make much of the means
+    net.body[0].conv2.weight.data *= 10
+    torch.save({'params': net.state_dict(), 'network_g': network_g}, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_network(tmp_path_factory.mktemp('weights') / 'x4.pth')
+
+
+@pytest.fixture(scope='module')
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(Image.open(PHOTOS / 'coffee.png'))[50:90, 100:151]
+
+
+def test_colour_equals_the_evaluation(weights: Path, photo: NDArray[np.uint8]) -> None:
+    """That of ``srsenet compare``, which rounds Y and takes the coefficients of BasicSR, and so may differ by one."""
+    upscaler = Upscaler(4, weights)
+    sr = upscaler(photo)
+    net = srsenet_plugin.pretrained.load_network(weights)
+    _, bgr = quality.upscale(net, 1, np.ascontiguousarray(photo[..., ::-1]), 4)
+    assert sr.dtype == np.uint8
+    assert sr.shape == (160, 204, 3)
+    assert np.abs(sr.astype(int) - bgr[..., ::-1]).max() <= 1
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize('channels', [0, 1, 2, 3, 4])
+def test_dtypes_and_channels_are_kept(
+    weights: Path, photo: NDArray[np.uint8], channels: int, dtype: type[np.generic]
+) -> None:
+    alpha = np.linspace(0, 255, photo.shape[1]).astype(np.uint8) * np.ones((len(photo), 1), np.uint8)
+    image = np.dstack([photo, alpha])[..., {0: 0, 1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
+    white = {np.uint8: 255, np.uint16: 65535}.get(dtype, 1)  # type: ignore[call-overload]
+    same = (image / 255 * white).astype(dtype) if white == 1 else image.astype(dtype) * (white // 255)
+    sr = Upscaler(4, weights)(same)
+    assert sr.dtype == dtype
+    assert sr.shape == (4 * image.shape[0], 4 * image.shape[1], *image.shape[2:])
+    np.testing.assert_allclose(sr / white * 255, Upscaler(4, weights)(image), rtol=0, atol=0.51)
+
+
+def test_grey_is_colour_of_equal_values(weights: Path, photo: NDArray[np.uint8]) -> None:
+    grey = photo[..., 1]
+    upscaler = Upscaler(4, weights)
+    colour = upscaler(np.dstack([grey] * 3)).astype(int)
+    assert np.abs(colour - upscaler(grey)[..., None]).max() <= 1
+
+
+def test_opaque_images_stay_opaque(weights: Path, photo: NDArray[np.uint8]) -> None:
+    opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    sr = Upscaler(4, weights)(opaque)
+    assert (sr[..., 3] == 255).all()
+    assert np.array_equal(sr[..., :3], Upscaler(4, weights)(photo))
+
+
+def test_networks_for_colour(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
+    path = save_network(tmp_path / 'rgb.pth', num_in_ch=3, num_out_ch=3)
+    net = srsenet_plugin.pretrained.load_network(path)
+    _, bgr = quality.upscale(net, 3, np.ascontiguousarray(photo[..., ::-1]), 4)
+    assert np.abs(Upscaler(4, path)(photo).astype(int) - bgr[..., ::-1]).max() <= 1
+    assert Upscaler(4, path)(photo[..., 0]).shape == (160, 204)
+
+
+def test_self_ensemble_knows_no_directions(weights: Path, photo: NDArray[np.uint8]) -> None:
+    upscaler = Upscaler(4, weights, self_ensemble=True)
+    sr = upscaler(photo).astype(int)
+    assert not np.array_equal(sr, Upscaler(4, weights)(photo))
+    for turned, back in ((photo[::-1], lambda x: x[::-1]), (np.rot90(photo), lambda x: np.rot90(x, -1))):
+        assert np.abs(back(upscaler(np.ascontiguousarray(turned)).astype(int)) - sr).max() <= 1
+
+
+def test_tiles_cover_the_image(weights: Path, photo: NDArray[np.uint8]) -> None:
+    sr = Upscaler(4, weights)(photo / 255)
+    assert np.array_equal(Upscaler(4, weights, tile=100)(photo / 255), sr)
+    difference = np.abs(Upscaler(4, weights, tile=17)(photo / 255) - sr)
+    assert 1e-6 < difference.max() < 1e-2
+
+
+@pytest.mark.parametrize('precision', ['bf16', 'fp16', 'auto'])
+def test_precisions(weights: Path, photo: NDArray[np.uint8], precision: str) -> None:
+    exact = Upscaler(4, weights, precision='fp32')(photo).astype(int)
+    assert np.abs(Upscaler(4, weights, precision=precision)(photo) - exact).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((4, 4, 5), np.uint8), r'four channels, not \(4, 4, 5\)'),
+        (np.zeros(4, np.uint8), r'not \(4,\)'),
+        (np.zeros((0, 4), np.uint8), 'no pixels'),
+        (np.zeros((4, 4), np.int32), 'not int32'),
+        (np.zeros((4, 4), bool), 'not bool'),
+        (np.full((4, 4), 200.0), r'in \[0, 1\]'),
+        (np.full((4, 4), np.nan), r'in \[0, 1\]'),
+    ],
+)
+def test_other_arrays_are_refused(weights: Path, image: NDArray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Upscaler(4, weights)(image)
+
+
+def test_options_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'x4\.pth is for x4, not x2'):
+        Upscaler(2, weights)
+    with pytest.raises(ValueError, match='There are no weights srsenet_x7'):
+        Upscaler(7)
+    with pytest.raises(ValueError, match='precision is one of auto, fp32, bf16, fp16'):
+        Upscaler(4, weights, precision='int8')
+    with pytest.raises(ValueError, match='--device mars'):
+        Upscaler(4, weights, device='mars')
+    torch.save({'params': {'weight': torch.zeros(3)}}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other\.pth does not hold weights of SrSENet'):
+        Upscaler(4, tmp_path / 'other.pth')
+
+
+def test_one_line(weights: Path, photo: NDArray[np.uint8]) -> None:
+    sr = srsenet_plugin.upscale(photo, scale=4, weights=weights)
+    assert np.array_equal(sr, Upscaler(4, weights)(photo))
