@@ -75,7 +75,8 @@ def upscale_files(
                 write_photo(replace(photo, pixels=upscale(photo.pixels)), target)
                 report.written.append(target)
             except OSError as error:
-                report.failed[source] = f'{error.filename or target}: {error.strerror or error}'
+                place = target if error.filename is None else error.filename
+                report.failed[source] = f'({"" if place == str(source) else f"{place}: "}{error.strerror or error})'
             except MemoryError as error:
                 report.failed[source] = f'{error}; --precision bf16 needs less, and --tile 512 less still'
             except ValueError as error:
