@@ -68,7 +68,11 @@ setup(
             'types-PyYAML',
             'types-psutil',
             'setuptools>=77',
+            'onnx',
+            'onnxruntime',
+            'onnxscript',
+            'spandrel',
         ],
-        'export': ['onnx', 'onnxruntime', 'safetensors'],
+        'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors'],
     },
 )
