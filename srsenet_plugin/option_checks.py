@@ -24,7 +24,7 @@ class OptionError(SystemExit):
 @functools.cache
 def apply() -> None:
     """Makes BasicSR's ``parse_options`` check what it has read. Calling it again does nothing."""
-    from basicsr.utils import options
+    from basicsr.utils import options, set_random_seed
 
     parse_options = options.parse_options
 
@@ -45,6 +45,8 @@ def apply() -> None:
                     f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
+        # Anew, because parse_options has done it before it looked at --force_yml.
+        set_random_seed(opt['manual_seed'] + opt['rank'])
         _name_shipped_weights(opt)
         problems = '\n'.join(
             (*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt), *_unsupervised_outputs(opt))

@@ -43,6 +43,16 @@ def test_sound_options_pass(opt: dict, tmp_path: Path, monkeypatch: pytest.Monke
     assert arguments.opt == str(tmp_path / 'opt.yml')
 
 
+def test_seeds_may_be_forced(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BasicSR sets the seed before it looks at --force_yml."""
+    drawn = []
+    for seed in (1, 2):
+        parse(opt | {'manual_seed': 1}, tmp_path, monkeypatch, '--force_yml', f'manual_seed={seed}')
+        drawn.append(torch.rand(1))
+    torch.manual_seed(2)
+    assert drawn[0] != drawn[1] == torch.rand(1)
+
+
 def test_missing_datasets_are_named_with_their_command(
     opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,12 @@ def test_networks_without_biases() -> None:
     torch.testing.assert_close(StripwiseSrSENet(net)(lr), reference(net, lr).float(), rtol=0, atol=2e-6)
 
 
+def test_goes_to_a_device_as_a_whole() -> None:
+    """The device 'meta' computes shapes, and refuses tensors that were left behind."""
+    sr = StripwiseSrSENet(random_net()).to('meta')(torch.empty(1, 1, 9, 8, device='meta'))
+    assert sr.shape == (1, 1, 36, 32)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_features_of_half_precision(dtype: torch.dtype) -> None:
     net = random_net()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +24,8 @@ LR_PIXELS = 2**16
 HR_PIXELS = 2**18
 MIN_ROWS = 32
 
-
-class Phases(NamedTuple):
-    """HR pixels whose transposed convolution sees the same 2x2 LR pixels.
-
-    Attributes:
-        rows (range): Their places in the ``upscale`` rows that a LR pixel becomes.
-        columns (range): The same in its columns.
-        kernel (Tensor): Kernel of a convolution, (phases * num_feat, num_feat, 2, 2).
-    """
-
-    rows: range
-    columns: range
-    kernel: Tensor
+# Halves of the HR pixels that a LR pixel becomes: upper or lower, left or right.
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 class StripwiseSrSENet(nn.Module):
@@ -49,6 +37,8 @@ class StripwiseSrSENet(nn.Module):
         compute_dtype (torch.dtype, optional): In which convolutions compute. Default: ``dtype``.
         rows (tuple[int, int], optional): LR rows of a strip, in the blocks and in the tail. Default: what is fast.
     """
+
+    last_weight: Tensor
 
     def __init__(
         self,
@@ -64,17 +54,14 @@ class StripwiseSrSENet(nn.Module):
         self.rows = rows
         self.num_out_ch = net.conv_last.out_channels
         self.upconv_image = copy.deepcopy(net.upconv_image).float()
-        self.conv_first, self.body, self.act = (
+        self.conv_first, self.body, self.act, self.phases = (
             copy.deepcopy(module).to(compute_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for module in (net.conv_first, net.body, net.act)
+            for module in (net.conv_first, net.body, net.act, nn.ModuleList(_phases(net.upconv)))
         )
-        self.phases = list(_phases(net.upconv, compute_dtype))
-        self.phase_bias = _bias(net.upconv, compute_dtype)
         # (ky, kx, out, in): each HR pixel's share in the output pixels around it
-        self.last_weight = (
-            net.conv_last.weight.detach().permute(2, 3, 0, 1).flatten(0, 2).to(compute_dtype).contiguous()
-        )
-        self.last_bias = _bias(net.conv_last, torch.float32)
+        shares = net.conv_last.weight.detach().permute(2, 3, 0, 1).flatten(0, 2)
+        self.register_buffer('last_weight', shares.to(compute_dtype).contiguous())
+        self.last_bias = copy.deepcopy(net.conv_last.bias)
         self.requires_grad_(False)
 
     @torch.inference_mode()
@@ -87,7 +74,8 @@ class StripwiseSrSENet(nn.Module):
         Returns:
             Tensor: Shape (N, num_out_ch, upscale * H, upscale * W), float32.
         """
-        return torch.cat([self._tail(img, self._features(img)) for img in x.float().split(1)])
+        images = [self._tail(img, self._features(img)) for img in x.float().split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
 
     def _features(self, x: Tensor) -> Tensor:
         """The features after all blocks, (1, num_feat, H, W)."""
@@ -133,15 +121,14 @@ class StripwiseSrSENet(nn.Module):
         padded = F.pad(feat[:, :, window].to(self.compute_dtype), edges)
         count = rows.stop - rows.start
         shares = padded.new_empty((len(self.last_weight), count, self.upscale, width, self.upscale))
-        for top, left, phases in zip((0, 0, 1, 1), (0, 1, 0, 1), self.phases):
-            num_rows, num_columns = len(phases.rows), len(phases.columns)
-            bias = None if self.phase_bias is None else self.phase_bias.repeat(num_rows * num_columns)
-            seen = padded[:, :, top : top + count + 1, left : left + width + 1]
-            hr = self.act(F.conv2d(seen, phases.kernel, bias)).permute(0, 2, 3, 1)
+        for (lower, right), phase in zip(CORNERS, self.phases):
+            seen = padded[:, :, lower : lower + count + 1, right : right + width + 1]
+            hr = self.act(phase(seen)).permute(0, 2, 3, 1)
             own = self.last_weight @ hr.reshape(-1, feat.shape[1]).t()
-            shares[:, :, phases.rows.start : phases.rows.stop, :, phases.columns.start : phases.columns.stop] = (
-                own.view(-1, count, width, num_rows, num_columns).transpose(2, 3)
-            )
+            row, column = _places(lower, self.upscale), _places(right, self.upscale)
+            shares[:, :, row.start : row.stop, :, column.start : column.stop] = own.view(
+                -1, count, width, len(row), len(column)
+            ).transpose(2, 3)
         return shares.view(3, 3, self.num_out_ch, count * self.upscale, width * self.upscale)
 
     @staticmethod
@@ -157,30 +144,33 @@ class StripwiseSrSENet(nn.Module):
                 out[:, first:last, begin:end] += share[:, first - top : last - top, begin - left : end - left]
 
 
-def _bias(conv: nn.Conv2d | nn.ConvTranspose2d, dtype: torch.dtype) -> Tensor | None:
-    return None if conv.bias is None else conv.bias.detach().to(dtype)
-
-
-def _phases(upconv: nn.ConvTranspose2d, dtype: torch.dtype) -> Iterator[Phases]:
+def _phases(upconv: nn.ConvTranspose2d) -> Iterator[nn.Conv2d]:
     """Splits a transposed convolution, of kernel at most twice the stride, into 2x2 convolutions of the LR image.
 
     LR row i adds to HR row o by row o + padding - stride * i of the kernel. The upper half of the HR rows that a LR row
-    becomes sees that row and the one above it, the lower half that row and the one below.
+    becomes sees that row and the one above it, the lower half that row and the one below; columns likewise. Each
+    quarter is a convolution, whose output channels are those of its HR pixels in turn.
     """
     scale, padding, size = upconv.stride[0], int(upconv.padding[0]), upconv.kernel_size[0]
-    weight = upconv.weight.detach()
-    weight = F.pad(weight, (0, 2 * scale - size, 0, 2 * scale - size))  # zero outside of the kernel
-    halves = (range((scale + 1) // 2), range((scale + 1) // 2, scale))
-    taps = [
-        torch.tensor([[phase + padding - scale * offset for offset in (half - 1, half)] for phase in halves[half]])
-        for half in range(2)
-    ]
-    for row_taps, rows in zip(taps, halves):
-        for column_taps, columns in zip(taps, halves):
-            # (in, out, row phases, row taps, column phases, column taps)
-            kernel = weight[:, :, row_taps][..., column_taps]
-            kernel = kernel.permute(2, 4, 1, 0, 3, 5).flatten(0, 2)
-            yield Phases(rows, columns, kernel.to(dtype, memory_format=torch.channels_last))
+    weight = F.pad(upconv.weight.detach(), (0, 2 * scale - size, 0, 2 * scale - size))  # zero outside of the kernel
+    for lower, right in CORNERS:
+        rows, columns = (
+            torch.tensor([[place + padding - scale * offset for offset in (half - 1, half)] for place in places])
+            for half, places in ((half, _places(half, scale)) for half in (lower, right))
+        )
+        # (in, out, row places, row taps, column places, column taps)
+        kernel = weight[:, :, rows][..., columns].permute(2, 4, 1, 0, 3, 5).flatten(0, 2)
+        phase = nn.Conv2d(upconv.in_channels, len(kernel), 2, bias=upconv.bias is not None)
+        phase.weight.data = kernel
+        if upconv.bias is not None:
+            phase.bias.data = upconv.bias.detach().repeat(len(rows) * len(columns))  # type: ignore[union-attr]
+        yield phase
+
+
+def _places(half: int, scale: int) -> range:
+    """The places of a half among the HR rows, or columns, that a LR one becomes. The upper half has the odd one."""
+    middle = (scale + 1) // 2
+    return range(middle, scale) if half else range(middle)
 
 
 def _strips(height: int, count: int) -> Iterator[slice]:
