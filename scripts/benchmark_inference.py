@@ -1,12 +1,16 @@
 """Prints how long several ways take to upscale 480x270 to 1920x1080 by SrSENet x4, side by side in one run: medians of
-interleaved repetitions, as ratios to the plain forward pass that basicsr/test.py makes."""
+interleaved repetitions, as ratios to the plain forward pass that basicsr/test.py makes. Then the peak memory of some of
+them for an image of 1000x1000 pixels, in a process of its own each."""
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,8 +18,10 @@ import onnxruntime
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from srsenet_plugin import SrSENet
+from srsenet_plugin.compare.cost import peak_of_this_process
 from srsenet_plugin.export import export
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.models.precision import amp_dtype
@@ -23,34 +29,64 @@ from srsenet_plugin.models.precision import amp_dtype
 REPETITIONS = 7
 
 
+def in_fp32(net: SrSENet) -> nn.Module:
+    return StripwiseSrSENet(net)
+
+
+def in_bf16(net: SrSENet) -> nn.Module:
+    return StripwiseSrSENet(net, torch.bfloat16, amp_dtype('bf16', 'cpu')[0] or torch.float32)
+
+
+MEASURED: dict[str, Callable[[SrSENet], nn.Module]] = {
+    'plain, fp32': lambda net: net,
+    'srsenet upscale, fp32': in_fp32,
+    'srsenet upscale, bf16': in_bf16,
+}
+
+
 def main() -> None:
     console = Console()
     threads = torch.get_num_threads()
-    bf16, reason = amp_dtype('bf16', 'cpu')
+    reason = amp_dtype('bf16', 'cpu')[1]
     console.print(f'cpu, {threads} threads; bf16 asked for, got {reason}')
     net = SrSENet(upscale=4).eval()
     lr = torch.rand(1, 1, 270, 480)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         onnx = Path(folder, 'srsenet_x4.onnx')
         export(net, 'onnx', onnx)
-        in_fp32 = StripwiseSrSENet(net)
-        in_bf16 = StripwiseSrSENet(net, torch.bfloat16, bf16 or torch.float32)
-        seconds = interleaved_medians(
-            {
-                'plain, fp32': lambda: net(lr),
-                'srsenet upscale, fp32': lambda: in_fp32(lr),
-                f'srsenet upscale, bf16{"" if bf16 else " (features kept in bf16, computed in fp32)"}': lambda: in_bf16(
-                    lr
-                ),
-                'ONNX Runtime': with_onnxruntime(onnx, lr, threads),
-                "OpenCV's dnn": with_opencv(onnx, lr, threads),
-            }
-        )
+        ways: dict[str, Callable[[], object]] = {name: partial(make(net), lr) for name, make in MEASURED.items()}
+        ways |= {
+            'ONNX Runtime': with_onnxruntime(onnx, lr, threads),
+            "OpenCV's dnn": with_opencv(onnx, lr, threads),
+        }
+        seconds = interleaved_medians(ways)
     table = Table('', 'ms', 'ratio', title='480x270 to 1920x1080')
     plain = seconds['plain, fp32']
     for name, own in seconds.items():
         table.add_row(name, f'{own * 1000:.0f}', f'{plain / own:.2f}')
     console.print(table)
+
+    table = Table('', 'MB', 'ratio', title='peak memory, 1000x1000 to 4000x4000')
+    megabytes = {name: in_its_own_process(name) for name in MEASURED}
+    for name, own in megabytes.items():
+        table.add_row(name, f'{own:.0f}', f'{megabytes["plain, fp32"] / own:.1f}')
+    console.print(table)
+
+
+def in_its_own_process(name: str) -> float:
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as executor:
+        return executor.submit(peak_memory, name).result()
+
+
+def peak_memory(name: str) -> float:
+    """Megabytes that one forward pass adds to a process that has made a small one."""
+    net = MEASURED[name](SrSENet(upscale=4).eval())
+    with torch.inference_mode():
+        net(torch.rand(1, 1, 16, 16))
+        before = peak_of_this_process()
+        net(torch.rand(1, 1, 1000, 1000))
+        after = peak_of_this_process()
+    return float('nan') if before is None or after is None else (after - before) / 1e6
 
 
 def with_onnxruntime(path: Path, lr: torch.Tensor, threads: int) -> Callable[[], object]:

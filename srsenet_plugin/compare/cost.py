@@ -164,13 +164,14 @@ def _measure_peak_memory(options: dict[str, Any], channels: int, scale: int, dev
         return torch.cuda.max_memory_allocated() - allocated
     with torch.no_grad():
         net(img[..., :16, :16])  # what the first run loads is not the image's
-        before = _peak_of_this_process()
+        before = peak_of_this_process()
         net(img)
-        after = _peak_of_this_process()
+        after = peak_of_this_process()
     return None if before is None or after is None else after - before
 
 
-def _peak_of_this_process() -> int | None:
+def peak_of_this_process() -> int | None:
+    """Peak memory of this process so far in bytes; None where the system does not tell."""
     # getrusage would count what the parent process had in memory when it started this one.
     try:
         status = Path('/proc/self/status').read_text()
