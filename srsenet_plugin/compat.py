@@ -11,7 +11,6 @@ import importlib.util
 import os
 import sys
 import types
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from torch.nn.parallel import DistributedDataParallel
+
+from srsenet_plugin.option_text import OptionLoader
 
 
 class Report(NamedTuple):
@@ -67,15 +68,7 @@ def safe_option_files() -> tuple[bool, str]:
     if not issubclass(stock_loader, yaml.constructor.FullConstructor):
         return False, f'option files are read with {stock_loader.__name__}, which is safe'
 
-    class OrderedSafeLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
-        """Reads plain YAML only, and mappings as OrderedDict."""
-
-    def construct_ordered_dict(loader: yaml.SafeLoader, node: yaml.MappingNode) -> OrderedDict[Any, Any]:
-        loader.flatten_mapping(node)  # merge keys (<<), which stock BasicSR leaves in place
-        return OrderedDict(loader.construct_pairs(node))
-
-    OrderedSafeLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, construct_ordered_dict)
-    options.ordered_yaml = lambda: (OrderedSafeLoader, dumper)
+    options.ordered_yaml = lambda: (OptionLoader, dumper)
     return True, f'option files were read with the {stock_loader.__module__} loader that runs code in them'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import distributed
 from srsenet_plugin import pretrained
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.models import checkpoints
+from srsenet_plugin.option_text import check_forced
 
 
 class OptionError(SystemExit):
@@ -30,6 +32,10 @@ def apply() -> None:
 
     @functools.wraps(parse_options)
     def parse_and_check_options(*args: Any, **kwargs: Any) -> Any:
+        try:
+            check_forced(sys.argv[1:])
+        except ValueError as error:
+            raise OptionError(str(error)) from None
         try:
             opt, namespace = parse_options(*args, **kwargs)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
