@@ -57,7 +57,7 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
 
     Args:
         path (str | PathLike): A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
-            state dict alone, ``.pth`` or ``.safetensors``. Where it tells no options, the weights do.
+            state dict alone, ``.pth`` or ``.safetensors``.
 
     Raises:
         ValueError: The file is damaged, or holds weights of another network.
@@ -65,19 +65,21 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
     """
     content = checkpoints.load(path)
     weights = checkpoints.weights_of(content, path, 'params_ema')
-    options = content.get('network_g')
-    if not isinstance(options, Mapping):
-        try:
-            options = infer_options(weights)
-        except ValueError:
-            raise ValueError(f'{path} does not hold weights of SrSENet.') from None
-    if options.get('type', 'SrSENet') != 'SrSENet':
-        raise ValueError(f'{path} holds weights of {options["type"]}, not of SrSENet.')
+    told = content.get('network_g')
+    told = told if isinstance(told, Mapping) else {}
+    if told.get('type', 'SrSENet') != 'SrSENet':
+        raise ValueError(f'{path} holds weights of {told["type"]}, not of SrSENet.')
     try:
-        net = SrSENet(**{name: value for name, value in options.items() if name != 'type'})
+        options = infer_options(weights)
+    except ValueError:
+        raise ValueError(f'{path} does not hold weights of SrSENet.') from None
+    if 'negative_slope' in told:  # which the weights do not tell
+        options['negative_slope'] = told['negative_slope']
+    try:
+        net = SrSENet(**options)
         net.load_state_dict(weights)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f'{path} does not fit SrSENet with {dict(options)}: {error}') from None
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f'{path} does not fit SrSENet with {options}: {error}') from None
     return net.eval()
 
 
@@ -98,7 +100,7 @@ def infer_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             'num_in_ch': num_in_ch,
             'num_out_ch': weights['conv_last.weight'].shape[0],
             'num_feat': num_feat,
-            'num_block': 1 + max(int(name.split('.')[1]) for name in weights if name.startswith('body.')),
+            'num_block': len({name.split('.')[1] for name in weights if name.startswith('body.')}),
             'upscale': (kernel_size + 1) // 2,  # of kernels 2r and 2r - 1
             'reduction': num_feat // hidden,
         }

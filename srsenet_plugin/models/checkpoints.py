@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Loads a ``.pth`` or ``.state`` file onto the CPU, or the tensors of a ``.safetensors`` file.
 
     Raises:
-        ValueError: The file is damaged, or is a pickle of more than tensors and plain values.
+        ValueError: The file is damaged, expands to more than its size, or is a pickle of more than tensors and plain
+            values.
         FileNotFoundError: There is no such file.
     """
     if os.path.getsize(path) == 0:
         raise ValueError(f'{path} is empty.')
+    if _expands(path):
+        raise ValueError(f'{path} expands to more than its size, as no file of weights does.')
     try:
         if os.fspath(path).endswith('.safetensors'):
             from safetensors.torch import load_file
@@ -48,6 +52,15 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f'{path} needs safetensors: pip install safetensors') from None
     except Exception as error:  # damaged archives and pickles make torch.load raise nearly anything
         raise ValueError(f'{path} is damaged, or no file of weights ({error}).') from error
+
+
+def _expands(path: str | os.PathLike[str]) -> bool:
+    """Whether a zip archive, as torch saves them, holds more than its size: torch itself does not compress."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(info.file_size for info in archive.infolist()) > os.path.getsize(path)
+    except (zipfile.BadZipFile, NotImplementedError, OverflowError):
+        return False
 
 
 def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapping[str, torch.Tensor]:
@@ -70,8 +83,16 @@ def weights_of(content: Any, path: str | os.PathLike[str], param_key: str | None
         if param_key is not None and isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
         raise ValueError(f'{path} holds no weights under {param_key!r} or "params".')
+    for name, value in content.items():
+        # A tensor of a few bytes can have any size by its strides.
+        if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f'{path} holds {name} in a way that weights are not stored.')
+        if value.is_complex() or not value.isfinite().all():
+            raise ValueError(f'{path} holds values in {name} that are no finite numbers.')
     return {name.removeprefix('module.'): value for name, value in content.items()}
 
 
