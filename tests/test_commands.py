@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 import yaml
-from conftest import ROOT, link_installed, make_venv, run
+from conftest import ROOT, run
 
 pytestmark = pytest.mark.slow
 
@@ -181,38 +179,3 @@ def test_psnr_of_the_untrained_network_is_that_of_bilinear(workspace: Path) -> N
         psnrs.append(calculate_psnr((bilinear * 255).round(), gt * 255, crop_border=2))
     stated = float(re.findall(r'Validation Set5\s+# psnr: (\S+)', printed)[0])
     assert stated == pytest.approx(sum(psnrs) / 2, abs=2e-3)
-
-
-def test_quickstart(tmp_path: Path) -> None:
-    """The README's first command in a fresh copy and a fresh active environment; then once more."""
-    copy = tmp_path / 'copy with a space'
-    for name in ('srsenet_plugin', 'options', 'scripts'):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
-        shutil.copy(ROOT / name, copy)
-    dependencies = tmp_path / 'dependencies'
-    dependencies.mkdir()
-    link_installed(dependencies, without=('srsenet', 'pip'))
-    venv = tmp_path / 'venv'
-    make_venv(venv, dependencies)
-    active = {'VIRTUAL_ENV': str(venv), 'PATH': f'{venv / "bin"}:{os.environ["PATH"]}'}
-    active['OMP_NUM_THREADS'] = '2'  # which test.sh lowers for everything else
-
-    start = run(['bash', 'scripts/quickstart.sh'], copy, timeout=1800, **active)
-    again = run(['bash', 'scripts/quickstart.sh'], copy, **active)
-    for printed in (start, again):
-        gain = re.search(r'SrSENet is better than bicubic by (\S+) dB', printed)
-        assert gain, printed[-3000:]
-        assert float(gain[1]) >= 0.5
-        picture = re.search(r'The picture: (\S+)', printed)
-        assert picture
-        assert cv2.imread(str(copy / picture[1])) is not None
-        # The table's mean is what the toolbox's own validation printed.
-        psnr, ssim = re.findall(r'# psnr: (\d+\.\d+).*\s+# ssim: (\d+\.\d+)', printed)[-1]
-        assert f'{float(psnr):.2f} / {float(ssim):.4f}' in printed
-    assert 'Resuming training' not in start
-    assert 'iter:     450' in start
-    assert 'Resuming training from epoch: 0, iter: 450' in again
-    assert len(list((copy / 'experiments').iterdir())) == len(list((copy / 'results').iterdir())) == 1
-    assert 'Installing' in start
-    assert 'Installing' not in again
