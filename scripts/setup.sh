@@ -29,8 +29,7 @@ extras=${1:+[$1]}
 stamp="$environment/.srsenet_plugin_installed$extras"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$PWD" ] || [ setup.py -nt "$stamp" ] || ! python -m pip show -q srsenet_plugin; then
     echo "Installing srsenet_plugin$extras into $environment"
-    # Python compiles what is imported, a small part of it, so pip need not spend a minute on all.
-    python -m pip install --no-compile -e ".$extras" ||
+    python -m pip install -e ".$extras" ||
         fail "pip could not install srsenet_plugin$extras; its last lines say why. Running this script again carries on."
     echo "$PWD" >"$stamp"
 fi
