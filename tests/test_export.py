@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import ROOT, write_photo
 from safetensors import safe_open
 from test_upscaler import save_network
 
 from srsenet_plugin import cli, export
+from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.pretrained import load_network
 
 SIZES = ((1, 8, 8), (1, 30, 47), (3, 9, 5))
@@ -57,6 +60,21 @@ def test_onnx(weights: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(session.run(None, {'lr': lr})[0], expected(weights, lr), rtol=0, atol=1e-4)
         net.setInput(lr)
         np.testing.assert_allclose(net.forward(), expected(weights, lr), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('tool', ['onnxruntime', 'cv2.dnn'])
+def test_the_lines_of_the_readme(tool: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(encoding='utf-8'), re.DOTALL)
+    (lines,) = [block for block in blocks if 'srsenet_x4.onnx' in block and tool in block]
+    assert lines.strip().count('\n') < 7
+    monkeypatch.chdir(tmp_path)
+    exported('onnx', weights, tmp_path).rename('srsenet_x4.onnx')
+    write_photo('coffee.png', tmp_path / 'photo.png', (50, 100, 30, 41))
+    grey = cv2.imread('photo.png', cv2.IMREAD_GRAYSCALE)
+    assert cv2.imwrite('photo.png', grey)
+    exec(lines, {})
+    sr = cv2.imread('photo_x4.png', cv2.IMREAD_UNCHANGED)
+    assert np.abs(sr.astype(int) - Upscaler(4, weights)(grey)).max() <= 1
 
 
 @pytest.mark.filterwarnings('ignore::FutureWarning', 'ignore::DeprecationWarning')
