@@ -52,7 +52,10 @@ def apply() -> None:
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
         # Anew, because parse_options has done it before it looked at --force_yml.
-        set_random_seed(opt['manual_seed'] + opt['rank'])
+        seed = opt['manual_seed']
+        if not isinstance(seed, int):
+            raise OptionError(f'{namespace.opt}: manual_seed is an integer, not {seed!r}.')
+        set_random_seed(seed + opt['rank'])
         _name_shipped_weights(opt)
         problems = '\n'.join(
             (*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt), *_unsupervised_outputs(opt))

@@ -53,6 +53,11 @@ def test_seeds_may_be_forced(opt: dict, tmp_path: Path, monkeypatch: pytest.Monk
     assert drawn[0] != drawn[1] == torch.rand(1)
 
 
+def test_seeds_that_are_no_integers(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match='manual_seed is an integer, not None'):
+        parse(opt | {'manual_seed': 1}, tmp_path, monkeypatch, '--force_yml', 'manual_seed=~')
+
+
 def test_missing_datasets_are_named_with_their_command(
     opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
