@@ -1,6 +1,7 @@
-"""Takes the weights, the log and the curves of a finished training into the package and its documentation.
+"""Takes the weights, the log and the curves of a training into the package and its documentation.
 
-python scripts/release_weights.py train_SrSENet_x4_T91BSD200
+python scripts/release_weights.py train_SrSENet_x4_T91BSD200          those at its end
+python scripts/release_weights.py train_SrSENet_x4_T91BSD200 10000    those after 10,000 iterations
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from srsenet_plugin.models import checkpoints
 ROOT = Path(__file__).parents[1]
 
 
-def main(name: str) -> None:
+def main(name: str, iteration: str = 'latest') -> None:
     experiment = ROOT / 'experiments' / name
-    trained = checkpoints.load(experiment / 'models/net_g_latest.pth')
+    trained = checkpoints.load(experiment / f'models/net_g_{iteration}.pth')
     weights = checkpoints.weights_of(trained, experiment, 'params_ema')
     shipped = f'srsenet_x{trained["network_g"]["upscale"]}'
     # Half precision: half the size, and no difference in a hundredth of a dB.
     content = {'params': {key: weight.half() for key, weight in weights.items()}, 'network_g': trained['network_g']}
     checkpoints.save(content, pretrained.FOLDER / f'{shipped}.pth')
+    checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
+    (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
     shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{shipped}.csv')
     shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{shipped}.png')
 

@@ -76,7 +76,10 @@ def _name_shipped_weights(opt: Mapping[str, Any]) -> None:
     """Replaces names of weights that come with the package, such as srsenet_x4, by their files."""
     for key, path in opt['path'].items():
         if key.startswith('pretrain_network') and path in pretrained.names() and not os.path.exists(path):
-            opt['path'][key] = str(pretrained.weights_file(path))
+            try:
+                opt['path'][key] = str(pretrained.weights_file(path))
+            except ValueError as error:
+                raise OptionError(f'{key} of path: {error}') from None
 
 
 def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:

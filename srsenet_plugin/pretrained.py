@@ -5,6 +5,7 @@ docs/model_card.md tells what the package's are.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.models import checkpoints
 
 FOLDER = Path(__file__).parent / 'weights'
+CHECKSUMS = 'SHA256SUMS'
 
 
 def names() -> list[str]:
@@ -24,17 +26,28 @@ def names() -> list[str]:
 
 
 def weights_file(name: str) -> Path:
-    """The file of the package's weights of a name.
+    """The file of the package's weights of a name, after a look at its checksum.
 
     Args:
         name (str): One of :func:`names`.
 
     Raises:
-        ValueError: There are no such weights.
+        ValueError: There are no such weights, or the file is not the one that came with the package.
     """
     if name not in names():
         raise ValueError(f'There are no weights {name}. There are: {", ".join(names())}.')
-    return FOLDER / f'{name}.pth'
+    path = FOLDER / f'{name}.pth'
+    if checksum_line(path) not in (FOLDER / CHECKSUMS).read_text(encoding='utf-8').splitlines():
+        raise ValueError(
+            f'{path} is not the file that came with srsenet_plugin: its SHA-256 is not in {CHECKSUMS} beside it. '
+            'Install srsenet_plugin anew, or give changed weights a name of their own.'
+        )
+    return path
+
+
+def checksum_line(path: Path) -> str:
+    """A file's line in the list of checksums, in the format of the command sha256sum."""
+    return f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}'
 
 
 def load_pretrained(scale: int) -> SrSENet:
@@ -47,7 +60,7 @@ def load_pretrained(scale: int) -> SrSENet:
         SrSENet: A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
 
     Raises:
-        ValueError: There are no weights for this scale.
+        ValueError: There are no weights for this scale, or theirs is not the file that came with the package.
     """
     return load_network(weights_file(f'srsenet_x{scale}'))
 

@@ -24,6 +24,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SrSENet:
     network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 3}
     params = {name: weight.half() for name, weight in net.state_dict().items()}
     torch.save({'params': params, 'network_g': network_g}, tmp_path / 'srsenet_x3.pth')
+    (tmp_path / 'SHA256SUMS').write_text(pretrained.checksum_line(tmp_path / 'srsenet_x3.pth'))
     monkeypatch.setattr(pretrained, 'FOLDER', tmp_path)
     return net.half().float().eval()
 
@@ -38,6 +39,14 @@ def test_load_pretrained(small: SrSENet) -> None:
 def test_scales_without_weights_are_told_which_there_are(small: SrSENet) -> None:
     with pytest.raises(ValueError, match=r'There are no weights srsenet_x5\. There are: srsenet_x3\.'):
         load_pretrained(5)
+
+
+def test_changed_weights_are_not_taken_for_the_packages(small: SrSENet, tmp_path: Path) -> None:
+    content = bytearray((tmp_path / 'srsenet_x3.pth').read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / 'srsenet_x3.pth').write_bytes(content)
+    with pytest.raises(ValueError, match=r'srsenet_x3\.pth is not the file that came with srsenet_plugin'):
+        load_pretrained(3)
 
 
 @pytest.mark.usefixtures('small')
@@ -58,6 +67,11 @@ class TestOptionFiles:
     def test_files_of_that_name_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Path('srsenet_x3').touch()
         assert self.parse('srsenet_x3', monkeypatch) == 'srsenet_x3'
+
+    def test_changed_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Path('SHA256SUMS').write_text('')
+        with pytest.raises(OptionError, match=r'pretrain_network_g of path: .*x3\.pth is not the file that came'):
+            self.parse('srsenet_x3', monkeypatch)
 
     def test_unknown_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OptionError, match=r'srsenet_x5 .* does not exist.*, or one of srsenet_x3\.'):
