@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         'upsampler': 'pixelshuffle',
     },
 }
+# Of the numbers of blocks, channels and so on that a file of weights may ask for. Files come from anybody, and the
+# network is built before its weights turn out not to fit. SwinIR's come to 326.
+LARGEST_SUM = 1024
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Network:
         channels (int): Channels of its images: 1 for Y, 3 for RGB.
         weights (Mapping[str, Tensor] | None): Its weights, if there are any.
         no_weights (str): Why there are none, if any were given.
+        weights_file (str): Where they come from.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Network:
     channels: int
     weights: Mapping[str, Tensor] | None
     no_weights: str = ''
+    weights_file: str = ''
 
     def build(self) -> nn.Module:
         """Builds the network in eval mode, with its weights if there are any.
@@ -66,7 +72,8 @@ class Network:
             if self.weights is not None:
                 net.load_state_dict(dict(self.weights))
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f'{dict(self.options)}: {error}') from error
+            where = f'{self.weights_file} and {dict(self.options)}' if self.weights_file else f'{dict(self.options)}'
+            raise ValueError(f'{where}: {textwrap.shorten(str(error), 300)}') from error
         window = inspect.signature(type(net)).parameters.get('window_size')
         if window is None:
             return net
@@ -135,7 +142,7 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
     channel_names = [name for name in ('num_in_ch', 'num_out_ch', 'in_chans') if name in parameters]
     channels = _channels(options, channel_names, parameters, weights)
     options |= dict.fromkeys(channel_names, channels)
-    return Network(name_of(spec), options, channels, weights, no_weights)
+    return Network(name_of(spec), options, channels, weights, no_weights, str(weights_file or ''))
 
 
 def name_of(spec: str) -> str:
@@ -172,8 +179,21 @@ def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], d
     made_for = content.get('network_g')
     if not isinstance(made_for, Mapping):
         return weights, {}, []
+    if _sum_of_integers(made_for) > LARGEST_SUM:
+        raise ValueError(f'{path} asks for a network too large to be tried: {dict(made_for)}.')
     scale = made_for.get('upscale', made_for.get('scale'))
-    return weights, dict(made_for), content.get('scales', [scale] if scale else [])
+    scales = content.get('scales', [scale] if scale else [])
+    if not isinstance(scales, list) or not all(isinstance(scale, int) for scale in scales):
+        raise ValueError(f'{path} is for scales that are none: {scales}.')
+    return weights, dict(made_for), scales
+
+
+def _sum_of_integers(options: Any) -> int:
+    if isinstance(options, Mapping):
+        return _sum_of_integers(list(options.values()))
+    if isinstance(options, list | tuple):
+        return sum(map(_sum_of_integers, options))
+    return abs(options) if isinstance(options, int) else 0
 
 
 def _channels(
