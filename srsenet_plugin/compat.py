@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def apply() -> tuple[Report, ...]:
 
     It imports modules of BasicSR, so BasicSR must be imported already, or be on its way through the import hook.
     """
-    shims = (functional_tensor, safe_option_files, resume_without_cuda, distributed_without_cuda)
+    shims = (functional_tensor, safe_option_files, slurm_without_shell, resume_without_cuda, distributed_without_cuda)
     return tuple(Report(shim.__name__, *shim()) for shim in shims)
 
 
@@ -70,6 +71,29 @@ def safe_option_files() -> tuple[bool, str]:
 
     options.ordered_yaml = lambda: (OptionLoader, dumper)
     return True, f'option files were read with the {stock_loader.__module__} loader that runs code in them'
+
+
+def slurm_without_shell() -> tuple[bool, str]:
+    """``--launcher slurm`` lets a shell run what is in SLURM_NODELIST (CVE-2024-27763, BasicSR issue 729)."""
+    from basicsr.utils import dist_util
+
+    stock = dist_util._init_dist_slurm
+    if 'getoutput' not in stock.__code__.co_names or stock.__globals__['subprocess'] is not subprocess:
+        return False, '--launcher slurm asks no shell'
+
+    def first_node(command: str) -> str:
+        try:
+            answer = subprocess.run(
+                ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']], stdout=subprocess.PIPE, text=True
+            )
+        except FileNotFoundError:
+            raise SystemExit('--launcher slurm asks scontrol for the names of the nodes, which is not there.') from None
+        if answer.returncode or not answer.stdout:
+            raise SystemExit(f'scontrol knows no nodes {os.environ["SLURM_NODELIST"]!r}, which SLURM_NODELIST names.')
+        return answer.stdout.splitlines()[0]
+
+    dist_util._init_dist_slurm = _with_globals(stock, subprocess=types.SimpleNamespace(getoutput=first_node))
+    return True, 'SLURM_NODELIST went through a shell, which could run what is in it (CVE-2024-27763)'
 
 
 def resume_without_cuda() -> tuple[bool, str]:

@@ -32,6 +32,11 @@ def print_report() -> None:
     console.print(versions)
 
     console.print(f'Autoload: {_autoload_state()}\n')
+    if torch.__version__ < '2.10':  # torch's own comparison of versions
+        console.print(
+            f'torch {torch.__version__}: before 2.10 a .pth file that was tampered with can do harm (CVE-2026-24747). '
+            'Update it, or take .safetensors from strangers.\n'
+        )
 
     shims = Table('shim', 'state', 'why', title='Mended in BasicSR')
     for report in compat.apply():

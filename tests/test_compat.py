@@ -53,6 +53,7 @@ def test_every_shim_reports_why() -> None:
     assert set(reports) == {
         'functional_tensor',
         'safe_option_files',
+        'slurm_without_shell',
         'resume_without_cuda',
         'distributed_without_cuda',
     }
@@ -91,10 +92,11 @@ def test_shims_leave_alone_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> Non
     shims = (
         compat.functional_tensor,  # the module is there since the first import
         compat.safe_option_files,  # likewise the safe loader
+        compat.slurm_without_shell,  # and the call without a shell
         compat.resume_without_cuda,
         compat.distributed_without_cuda,
     )
-    assert [shim()[0] for shim in shims] == [False] * 4
+    assert [shim()[0] for shim in shims] == [False] * 5
     assert before == (
         options.parse_options,
         options.ordered_yaml,
@@ -228,7 +230,8 @@ def test_slurm_launcher_without_cuda(workspace: Path, stock_options: Path) -> No
         workspace,
         PATH=f'{tools}:{Path(sys.executable).parent}:/usr/bin:/bin',
         SLURM_NTASKS='2',
-        SLURM_NODELIST='localhost',
+        SLURM_NODELIST='localhost; touch canary; $(touch canary)',
     )
+    assert not (workspace / 'canary').exists()
     assert 'World size (gpu number): 2' in printed
     assert (workspace / 'experiments/stock_slurm/models/net_g_latest.pth').exists()
