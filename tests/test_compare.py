@@ -316,7 +316,7 @@ def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, cap
         'VGGStyleDiscriminator: VGGStyleDiscriminator has no argument upscale or scale',
         'NoNet: NoNet is not registered. There are BasicVSR,',
         'VDSR: none.pth cannot be read: No such file or directory',
-        "SRCNN: {'type': 'SRCNN', 'upscale': 4, 'num_in_ch': 1, 'num_out_ch': 1}: Error(s) in loading state_dict",
+        f"SRCNN: {tmp_path}/wrong.pth and {{'type': 'SRCNN', 'upscale': 4, 'num_in_ch': 1, 'num_out_ch': 1}}: Error",
         f'LapSRN: {tmp_path}/damaged.pth is damaged, or no file of weights',
         f'DRCN: {tmp_path}/vdsr.pth holds weights of VDSR, not of DRCN.',
         'none: none.yml cannot be read: ',

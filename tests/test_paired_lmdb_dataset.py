@@ -14,7 +14,7 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
-from basicsr.utils import bgr2ycbcr
+from basicsr.utils import bgr2ycbcr, set_random_seed
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from conftest import write_photo
 from torch.utils.data import DataLoader
@@ -219,6 +219,18 @@ def test_survives_fork_after_reading(lmdbs: Sequence[Path]) -> None:
     with multiprocessing.get_context('fork').Pool(2) as pool:
         assert pool.map(read_all, [dataset] * 4) == [expected] * 4
     assert read_all(dataset) == expected
+
+
+def sums(lmdbs: Sequence[Path]) -> list[tuple[float, float]]:
+    set_random_seed(0)
+    return [(sample['lq'].sum().item(), sample['gt'].sum().item()) for sample in build_dataset(options(lmdbs))]
+
+
+def test_many_processes_read_one_lmdb(lmdbs: Sequence[Path]) -> None:
+    """LMDB's own table of readers has 126 places, and a process may open an LMDB once."""
+    expected = sums(lmdbs)
+    with multiprocessing.get_context('fork').Pool(16) as pool:
+        assert pool.map(sums, [lmdbs] * 160) == [expected] * 160
 
 
 def test_other_backends_are_refused(lmdbs: Sequence[Path]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,68 +74,6 @@ class TestOptionFiles:
     def test_unknown_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OptionError, match=r'srsenet_x5 .* does not exist.*, or one of srsenet_x3\.'):
             self.parse('srsenet_x5', monkeypatch)
-
-
-def weights_of(net: SrSENet, **changes: object) -> dict[str, object]:
-    return {**net.state_dict(), **changes}
-
-
-def bomb(path: Path) -> None:
-    """A gigabyte of zeros in a megabyte."""
-    torch.save({'params': SrSENet(num_feat=8, num_block=1, reduction=2).state_dict()}, path)
-    content = {}
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-        archive.writestr(f'{next(iter(content)).partition("/")[0]}/data/99', bytes(2**30))
-
-
-class Canary:
-    """Unpickled, it makes a file."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, ('canary',)
-
-
-HOSTILE_WEIGHTS: dict[str, tuple[object, str]] = {
-    'code': ({'params': Canary()}, 'is damaged, or no file of weights'),
-    'code beside weights': ({'params': {}, 'network_g': Canary()}, 'is damaged, or no file of weights'),
-    'nothing': ({}, 'does not hold weights of SrSENet'),
-    'a list': ([torch.zeros(3)], 'holds no weights'),
-    'a number': ({'params': {'conv_first.weight': 3}}, 'holds no weights'),
-    'names that are numbers': ({'params': {1: torch.zeros(3)}}, 'holds no weights'),
-    'no numbers': ({'conv_last.bias': torch.tensor([float('nan')])}, r'conv_last\.bias that are no finite numbers'),
-    'infinity': ({'conv_last.bias': torch.tensor([float('inf')])}, r'conv_last\.bias that are no finite numbers'),
-    'complex numbers': ({'conv_last.bias': torch.zeros(1, dtype=torch.complex64)}, 'no finite numbers'),
-    'another shape': ({'conv_last.bias': torch.zeros(2)}, 'does not fit SrSENet'),
-    'other channels': ({'conv_first.weight': torch.zeros(8, 5, 3, 3)}, 'does not fit SrSENet'),
-    'no dimensions': ({'conv_first.weight': torch.zeros(())}, 'does not hold weights of SrSENet'),
-    'no hidden units': ({'body.0.se.fc1.weight': torch.zeros(0, 8)}, 'does not hold weights of SrSENet'),
-    'a tensor of a terabyte': ({'conv_first.weight': torch.zeros(1).expand(2**38, 1, 1, 1)}, 'not stored'),
-    'a sparse tensor': ({'conv_last.bias': torch.zeros(1).to_sparse()}, ''),
-    'a block far away': ({'body.999999999.conv1.weight': torch.zeros(8, 8, 3, 3)}, 'does not fit SrSENet'),
-    'one weight more': ({'other': torch.zeros(1)}, 'does not fit SrSENet'),
-}
-
-
-@pytest.mark.parametrize('name', HOSTILE_WEIGHTS)
-def test_hostile_weights_end_in_a_sentence(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content, message = HOSTILE_WEIGHTS[name]
-    monkeypatch.chdir(tmp_path)
-    if isinstance(content, dict) and content and 'params' not in content:
-        content = {'params': weights_of(SrSENet(num_feat=8, num_block=1, reduction=2), **content)}
-    torch.save(content, 'x.pth')
-    with pytest.raises(ValueError, match=message):
-        pretrained.load_network('x.pth')
-    assert os.listdir() == ['x.pth']
-
-
-def test_archives_that_expand_are_refused(tmp_path: Path) -> None:
-    bomb(tmp_path / 'x.pth')
-    with pytest.raises(ValueError, match='expands to more than its size'):
-        pretrained.load_network(tmp_path / 'x.pth')
 
 
 def test_sizes_come_from_the_weights_alone(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
+# Of which Pillow is to try to read a file, whatever its suffix.
+FORMATS = ('BMP', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
@@ -131,7 +133,7 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
 @contextmanager
 def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
     try:
-        with opener() as file, Image.open(file) as img:
+        with opener() as file, Image.open(file, formats=FORMATS) as img:
             if img.mode.startswith(('I', 'F')) or loses_bits(img):
                 raise BadImageError('has more than 8 bits a channel; convert it to 8 bits')
             if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA'):

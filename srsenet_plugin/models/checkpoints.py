@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import tarfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+
+# Of a .safetensors file, in bytes: a thousand tensors take a tenth of it.
+LONGEST_HEADER = 10**6
 
 
 def save(content: Any, path: Path) -> None:
@@ -41,11 +45,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     if os.path.getsize(path) == 0:
         raise ValueError(f'{path} is empty.')
     try:
-        if _expands(path):
-            raise ValueError('it expands to more than its size')
+        _refuse_unsafe_archives(path)
         if os.fspath(path).endswith('.safetensors'):
             from safetensors.torch import load_file
 
+            _refuse_long_headers(path)
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except ImportError:
@@ -54,13 +58,27 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f'{path} is damaged, or no file of weights ({error}).') from error
 
 
-def _expands(path: str | os.PathLike[str]) -> bool:
-    """Whether a zip archive, as torch saves them, holds more than its size: torch itself does not compress."""
-    try:
+def _refuse_long_headers(path: str | os.PathLike[str]) -> None:
+    """A safetensors file may list any number of tensors without values, and listing them takes its time."""
+    with open(path, 'rb') as file:
+        length = int.from_bytes(file.read(8), 'little')
+    if length > LONGEST_HEADER:
+        raise ValueError(f'its header is of {length} bytes, more than {LONGEST_HEADER}')
+
+
+def _refuse_unsafe_archives(path: str | os.PathLike[str]) -> None:
+    """Refuses what ``torch.save`` makes none of: compressed archives, and two kinds in which torch before 2.6 runs code
+    whatever ``weights_only`` says (CVE-2025-32434)."""
+    with open(path, 'rb') as file:
+        start = file.read(4)
+    if start == b'PK\x03\x04' or zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return sum(info.file_size for info in archive.infolist()) > os.path.getsize(path)
-    except zipfile.BadZipFile:  # torch's older files are none
-        return False
+            if sum(info.file_size for info in archive.infolist()) > os.path.getsize(path):
+                raise ValueError('it expands to more than its size')
+            if any(PurePosixPath(name).name == 'constants.pkl' for name in archive.namelist()):
+                raise ValueError('it is a TorchScript archive')
+    elif tarfile.is_tarfile(path):
+        raise ValueError('it is a tar archive')
 
 
 def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapping[str, torch.Tensor]:
