@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import math
 import os
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from basicsr.archs import build_network
@@ -440,6 +442,27 @@ def photos(folder: Path) -> Path:
     return folder / 'photos'
 
 
+def test_long_trainings_hold_nothing(opt: dict) -> None:
+    """Memory, files and threads, while it trains, validates, logs and saves; scripts/soak.py does so for hours."""
+    opt['logger']['keep_checkpoints'] = 1
+    model = build(opt)
+    data = batches(5)
+
+    def used(rounds: int) -> tuple[int, int, int]:
+        for start in range(1, 5 * rounds, 5):
+            train(model, data, start)
+            model.save(0, start)
+            model._log.add(start, model.get_current_log())
+        gc.collect()
+        process = psutil.Process()
+        return process.num_fds(), process.num_threads(), process.memory_full_info().uss
+
+    files, threads, memory = used(20)
+    files_later, threads_later, memory_later = used(60)
+    assert (files, threads) == (files_later, threads_later)
+    assert memory_later - memory < 4e6
+
+
 def test_curves(opt: dict, tmp_path: Path) -> None:
     model = build(opt)
     train(model, batches(3))
@@ -467,6 +490,20 @@ def test_killed_trainings_end_as_undisturbed_ones(workspace: Path) -> None:
     match = re.search(r'killed (\d+) times', printed)
     assert match
     assert int(match[1]) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux' or os.geteuid() != 0, reason='needs to mount small file systems')
+def test_trainings_under_faults_end_as_undisturbed_ones(workspace: Path) -> None:
+    """Jumping clock, data that disappear, no home, nothing to write to, a worker that dies, short shared memory."""
+    folder = workspace / 'faults'
+    folder.mkdir()
+    for name in ('options', 'datasets', 'basicsr'):
+        (folder / name).symlink_to(workspace / name)
+    script = Path(__file__).with_name('train_under_faults.py')
+    printed = run([sys.executable, script, *TRAIN_X4, *SHORT, 'train:total_iter=12'], folder)
+    assert len(re.findall('^endured: ', printed, re.MULTILINE)) == 3
+    assert len(re.findall('^resumed after: ', printed, re.MULTILINE)) == 2
 
 
 def watched(command: list[Any], workspace: Path, name: str, text: str, number: int | None = None) -> tuple[int, str]:

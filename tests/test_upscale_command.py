@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import run, write_photo
 from numpy.typing import NDArray
@@ -74,6 +76,23 @@ def test_patterns(folder: Path) -> None:
     assert upscale('photos/**/*.jpg', 'photos/cat.png', '-o', 'big', '--overwrite') == 1  # both are cat.png
     assert upscale('photos/**/*.png', '-o', 'other') == 0
     assert sorted(os.listdir('other')) == ['Café au lait.png', 'cat.png']
+
+
+def test_many_images_hold_nothing(folder: Path) -> None:
+    """scripts/soak.py does so for a thousand."""
+    for i in range(60):
+        Image.open('photos/cat.png').save(f'photos/{i}.png')
+
+    def used(pattern: str) -> tuple[int, int, int]:
+        assert upscale(pattern, '-o', 'upscaled', '--overwrite') == 0
+        gc.collect()
+        process = psutil.Process()
+        return process.num_fds(), process.num_threads(), process.memory_full_info().uss
+
+    files, threads, memory = used('photos/?.png')
+    files_later, threads_later, memory_later = used('photos/*.png')
+    assert (files, threads) == (files_later, threads_later)
+    assert memory_later - memory < 4e6
 
 
 def test_overwrite(folder: Path) -> None:
