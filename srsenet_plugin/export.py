@@ -82,6 +82,10 @@ def _read_torchscript(path: Path, net: SrSENet) -> Run:
 
 
 def _write_pt2(net: SrSENet, path: Path, metadata: Metadata) -> None:
+    if not hasattr(torch.export, 'Dim'):
+        raise ValueError(
+            f'--format pt2 needs torch 2.2 or newer, and this is {torch.__version__}: pip install -U torch'
+        )
     batch, height, width = (torch.export.Dim(name, min=1) for name in ('batch', 'height', 'width'))
     program = torch.export.export(net, (_example(net),), dynamic_shapes={'x': {0: batch, 2: height, 3: width}})
     torch.export.save(program, path, extra_files=metadata)

@@ -87,7 +87,12 @@ def test_torchscript(weights: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(net(torch.from_numpy(lr)).detach(), expected(weights, lr), rtol=0, atol=1e-5)
 
 
-def test_pt2(weights: Path, tmp_path: Path) -> None:
+def test_pt2(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.__version__ < '2.2':
+        command = ['export', '--format', 'pt2', '--weights', str(weights), '-o', str(tmp_path / 'net.pt2')]
+        assert cli.main(command) == 1
+        assert 'needs torch 2.2 or newer' in capsys.readouterr().err
+        return
     metadata = {'scale': '', 'range': ''}
     program = torch.export.load(exported('pt2', weights, tmp_path), extra_files=metadata)
     assert metadata['scale'] == '4'

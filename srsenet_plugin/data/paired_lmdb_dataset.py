@@ -23,7 +23,7 @@ NETPBM_HEADER = re.compile(rb'P([56])\s(\d+)\s(\d+)\s255\s')
 # What red, green and blue of each uint8 value add to Y (ITU-R BT.601, as MATLAB's rgb2ycbcr), red with the constant.
 # The sums, rounded to float32, are BasicSR's for each of the 2^24 colours, although it divides by 255 last.
 Y_TABLES = [
-    (np.arange(256, dtype=np.float32) / 255.0 * np.float64(weight) + constant) / 255.0
+    ((np.arange(256, dtype=np.float32) / 255.0).astype(np.float64) * weight + constant) / 255.0
     for weight, constant in ((65.481, 16.0), (128.553, 0.0), (24.966, 0.0))
 ]
 

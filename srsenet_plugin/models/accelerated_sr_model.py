@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from srsenet_plugin.data.draws import position
 from srsenet_plugin.models import checkpoints
-from srsenet_plugin.models.precision import amp_dtype
+from srsenet_plugin.models.precision import amp_dtype, grad_scaler
 from srsenet_plugin.models.random_states import RandomStates
 from srsenet_plugin.models.stopping import StopSignals
 from srsenet_plugin.models.training_log import TrainingLog
@@ -90,7 +90,7 @@ class AcceleratedSRModel(SRModel):
         super().init_training_settings()
         if self.ema_decay > 0:
             self._accelerate(self.net_g_ema)
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_dtype == torch.float16)
+        self._scaler = grad_scaler(self.device.type, self._amp_dtype)
         self._accumulate = self._train_opt.get('accumulate', 1)
         self._summed = {'l_pix'} if getattr(self.cri_pix, 'reduction', None) == 'sum' else set()
         self._grad_clip = self._train_opt.get('grad_clip', math.inf)

@@ -6,6 +6,7 @@ import os
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +15,10 @@ import torch
 
 # Of a .safetensors file, in bytes: a thousand tensors take a tenth of it.
 LONGEST_HEADER = 10**6
+
+if not hasattr(torch.serialization, 'add_safe_globals'):
+    # torch before 2.4 does not count what the state of BasicSR's MultiStepLR holds among plain values.
+    torch._weights_only_unpickler._get_allowed_globals().setdefault('collections.Counter', Counter)
 
 
 def save(content: Any, path: Path) -> None:

@@ -31,6 +31,14 @@ def amp_dtype(amp: str | bool, device_type: str) -> tuple[torch.dtype | None, st
     return DTYPES[name], 'float32' if name == 'off' else f'{name}, with weights and loss in float32'
 
 
+def grad_scaler(device_type: str, amp_dtype: torch.dtype | None) -> torch.amp.GradScaler:
+    """What keeps gradients within the range of fp16; it does nothing for other dtypes."""
+    enabled = amp_dtype == torch.float16
+    if not hasattr(torch.amp, 'GradScaler'):  # before torch 2.3, where it was for CUDA alone
+        return torch.cuda.amp.GradScaler(enabled=enabled)
+    return torch.amp.GradScaler(device_type, enabled=enabled)
+
+
 def _computes_in_bf16(device_type: str) -> bool:
     if device_type == 'cuda':
         return torch.cuda.get_device_capability() >= (8, 0)
