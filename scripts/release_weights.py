@@ -26,7 +26,9 @@ def main(name: str, iteration: str = 'latest') -> None:
     checkpoints.save(content, pretrained.FOLDER / f'{shipped}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{shipped}.csv')
+    header, *lines = (experiment / 'train_log.csv').read_text(encoding='utf-8').splitlines(keepends=True)
+    lines = [line for line in lines if iteration == 'latest' or int(line.partition(',')[0]) <= int(iteration)]
+    (ROOT / f'docs/training/{shipped}.csv').write_text(''.join([header, *lines]), encoding='utf-8')
     shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{shipped}.png')
 
 

@@ -94,7 +94,9 @@ def test_dist_train_script(workspace: Path) -> None:
 
 @pytest.mark.usefixtures('trained')
 def test_test(workspace: Path) -> None:
-    printed = run(['python', 'basicsr/test.py', '-opt', 'options/test_SrSENet_x4.yml'], workspace)
+    trained = 'path:pretrain_network_g=experiments/train_SrSENet_x4/models/net_g_latest.pth'
+    command = ['python', 'basicsr/test.py', '-opt', 'options/test_SrSENet_x4.yml', '--force_yml', trained]
+    printed = run(command, workspace)
     found = re.findall(r'Validation (\w+)\s+# psnr: (\d\d\.\d{4}).*\s+# ssim: (0\.\d{4})', printed)
     assert [name for name, *_ in found] == ['Set5', 'Set14', 'B100', 'Urban100', 'Manga109']
     # Six steps from bilinear upsampling, which is not far below bicubic.

@@ -93,7 +93,7 @@ def test_testing_covers_the_papers_benchmarks(arch: str, scale: int) -> None:
     for dataset in opt['datasets'].values():
         assert dataset['dataroot_gt'] == f'datasets/{dataset["name"]}/GTmod{scale}'
         assert dataset['dataroot_lq'] == f'datasets/{dataset["name"]}/LRbicx{scale}'
-    weights = f'experiments/train_SrSENet_x{scale}/models/net_g_latest.pth' if arch == 'SrSENet' else None
+    weights = f'srsenet_x{scale}' if arch == 'SrSENet' else None
     assert opt['path']['pretrain_network_g'] == weights
 
 

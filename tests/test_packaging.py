@@ -9,8 +9,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT, link_installed, make_venv, run
+from conftest import PHOTOS, ROOT, link_installed, make_venv, run
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,26 @@ def test_unmodified_toolbox_knows_the_plugin(
     site_packages = next(venv.parents[1].glob('lib/python3.*/site-packages'))
     assert not [path for path in site_packages.iterdir() if 'srsenet' in path.name]
     assert python(venv, "import sys; print([m for m in sys.modules if 'srsenet' in m])").strip() == '[]'
+
+
+def test_a_photograph_gets_sharper_in_a_fresh_environment(
+    venv: Path, wheel: Path, toolbox: Path, tmp_path: Path
+) -> None:
+    """By the package's own weights, closer to the photograph than bicubic interpolation comes."""
+    from srsenet_plugin.data import imresize
+
+    install(venv, toolbox)
+    install(venv, wheel)
+    photo = np.asarray(Image.open(PHOTOS / 'chelsea.png'))[40:200, 80:280]
+    small = imresize(photo, 1 / 4)
+    Image.fromarray(small).save(tmp_path / 'photo.png')
+    printed = run([venv.with_name('srsenet'), 'upscale', 'photo.png'], tmp_path, PYTHONPATH='')
+    assert printed.splitlines()[-1] == 'photo_x4.png'
+    errors = [
+        float(np.square(enlarged[4:-4, 4:-4].astype(float) - photo[4:-4, 4:-4]).mean())
+        for enlarged in (np.asarray(Image.open(tmp_path / 'photo_x4.png')), imresize(small, 4))
+    ]
+    assert errors[0] < 0.95 * errors[1]
 
 
 def test_source_distribution_makes_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The package's weights, and the figures that are stated of them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from basicsr.utils.color_util import bgr2ycbcr
+from conftest import PHOTOS, ROOT, run
+from numpy.typing import NDArray
+from PIL import Image
+
+import srsenet_plugin
+from srsenet_plugin import cli, pretrained
+from srsenet_plugin.compare import quality, table
+from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.inference.stripwise import StripwiseSrSENet
+from srsenet_plugin.inference.upscaler import Upscaler
+
+SCALES = (2, 4, 8)
+BENCHMARKS = ('Set5', 'Set14', 'B100')
+Figures = dict[str, tuple[float, float]]
+
+
+def row_of(document: str, heading: str, row: str) -> list[str]:
+    """The cells after the first of a row of a Markdown table."""
+    lines = (ROOT / document).read_text(encoding='utf-8').splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(heading))
+    return next(line for line in lines[start:] if line.startswith(f'| {row} |')).strip('| ').split(' | ')[1:]
+
+
+def figures(cells: list[str]) -> Figures:
+    """PSNR and SSIM of the benchmarks, such as ``31.40 / 0.881``."""
+    psnrs, ssims = zip(*(map(float, cell.split(' / ')) for cell in cells[: len(BENCHMARKS)]))
+    return dict(zip(BENCHMARKS, zip(psnrs, ssims)))
+
+
+def of_the_readme(scale: int) -> Figures:
+    return figures(row_of('README.md', f'| x{scale} |', 'SrSENet')[4:])
+
+
+def assert_as_stated(measured: Figures, scale: int) -> None:
+    for name, (psnr, ssim) in measured.items():
+        assert psnr == pytest.approx(of_the_readme(scale)[name][0], abs=0.01), name
+        assert ssim == pytest.approx(of_the_readme(scale)[name][1], abs=0.0002), name
+
+
+@pytest.fixture(scope='module')
+def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the benchmarks in ``datasets``."""
+    folder = tmp_path_factory.mktemp('shared')
+    (folder / 'basicsr').symlink_to((ROOT / 'basicsr').resolve())
+    run(['srsenet', 'prepare', 'benchmark', '--source', shared_datasets, '--out', 'datasets'], folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('scale', SCALES)
+def test_the_literal_command_has_the_readmes_figures(benchmarks: Path, scale: int) -> None:
+    opt = yaml.safe_load((ROOT / f'options/test_SrSENet_x{scale}.yml').read_text())
+    opt['datasets'] = {key: value for key, value in opt['datasets'].items() if value['name'] == 'Set5'}
+    (benchmarks / 'test.yml').write_text(yaml.safe_dump(opt, sort_keys=False))
+    printed = run(['python', 'basicsr/test.py', '-opt', 'test.yml'], benchmarks)
+    found = re.findall(r'Validation (\w+)\s+# psnr: (\d\d\.\d{4}).*\s+# ssim: (0\.\d{4})', printed)
+    assert [name for name, *_ in found] == ['Set5']
+    assert_as_stated({name: (float(psnr), float(ssim)) for name, psnr, ssim in found}, scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['Set14', 'B100'])
+@pytest.mark.parametrize('scale', SCALES)
+def test_larger_benchmarks_have_the_readmes_figures(benchmarks: Path, name: str, scale: int) -> None:
+    """Strip by strip, which is the same image, sooner."""
+    net = StripwiseSrSENet(pretrained.load_pretrained(scale))
+    (benchmark,) = (found for found in quality.find_benchmarks(benchmarks / 'datasets', scale) if found.name == name)
+    scores = {key: score(net, lr, gt, scale) for key, (gt, lr) in benchmark.pairs.items()}
+    assert_as_stated({name: quality.means(scores)}, scale)
+
+
+def score(net: torch.nn.Module, lr: Path, gt: Path, scale: int) -> tuple[float, float]:
+    y = bgr2ycbcr(cv2.imread(str(lr)).astype(np.float32) / 255, y_only=True)
+    with torch.inference_mode():
+        sr = net(torch.from_numpy(y)[None, None])[0, 0].numpy()
+    return quality.score(np.round(sr.clip(0, 1) * 255), cv2.imread(str(gt)), scale)
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_the_model_card_states_the_same(scale: int) -> None:
+    """And beside them the paper's row and the best one of its Table I."""
+    card = functools.partial(row_of, 'docs/model_card.md', '| PSNR')
+    rows = table.published(scale)
+    assert figures(card(f'x{scale}, these weights')) == of_the_readme(scale)
+    assert figures(card(f'x{scale}, paper')) == {name: rows['SrSENet'][name] for name in BENCHMARKS}
+    best = [max(row[name][0] for row in rows.values()) for name in BENCHMARKS]
+    assert list(map(float, card(f'x{scale}, best of Table I'))) == best
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_sharpens_a_photograph(scale: int) -> None:
+    """By one line, a photograph that is in no training set; without the benchmarks, so everywhere."""
+    photo = np.asarray(Image.open(PHOTOS / 'chelsea.png'))[40:200, 80:240]
+    lr = imresize(photo, 1 / scale)
+    sr = srsenet_plugin.upscale(lr, scale=scale)
+    assert psnr(sr, photo, scale) > psnr(imresize(lr, scale), photo, scale) + 0.2
+
+
+def psnr(img: NDArray[np.uint8], gt: NDArray[np.uint8], scale: int) -> float:
+    return quality.score(img[..., ::-1].astype(np.float64), np.ascontiguousarray(gt[..., ::-1]), scale)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('scale', SCALES)
+def test_bf16_costs_less_than_a_hundredth_of_a_decibel(shared_datasets: Path, scale: int) -> None:
+    means = []
+    for precision in ('fp32', 'bf16'):
+        upscaler = Upscaler(scale, precision=precision)
+        psnrs = []
+        for path in sorted((shared_datasets / 'Set5/HR').glob('*.png')):
+            gt = np.asarray(Image.open(path).convert('RGB'))
+            gt = gt[: len(gt) // scale * scale, : gt.shape[1] // scale * scale]
+            psnrs.append(psnr(upscaler(imresize(gt, 1 / scale)), gt, scale))
+        means.append(np.mean(psnrs))
+    assert abs(means[0] - means[1]) < 0.01
+
+
+def test_half_precision_is_all_that_is_stored() -> None:
+    for name in pretrained.names():
+        content = torch.load(pretrained.weights_file(name), weights_only=True)
+        assert content.keys() == {'params', 'network_g'}
+        assert {weight.dtype for weight in content['params'].values()} == {torch.float16}
+        assert content['network_g']['type'] == 'SrSENet'
+    assert pretrained.names() == [f'srsenet_x{scale}' for scale in SCALES]
+
+
+def test_files_of_the_package_are_upscaled_by_name(tmp_path: Path) -> None:
+    Image.open(PHOTOS / 'coffee.png').crop((200, 100, 220, 130)).save(tmp_path / 'photo.png')
+    assert cli.main(['upscale', str(tmp_path / 'photo.png'), '-s', '8']) == 0
+    assert Image.open(tmp_path / 'photo_x8.png').size == (160, 240)
+    assert cli.main(['upscale', str(tmp_path / 'photo.png'), '-s', '3']) == 1
