@@ -101,7 +101,8 @@ def prepare(folder: Path, images: int) -> None:
 def commands(iterations: int) -> dict[str, list[str]]:
     def train(workers: int, start: Sequence[str], *launcher: str) -> list[str]:
         name = f'workers{workers}' + ''.join(launcher).replace('-', '')
-        options = [f'datasets:train:num_worker_per_gpu={workers}', f'train:total_iter={iterations}', f'name={name}']
+        length = [f'train:total_iter={iterations}', f'train:scheduler:periods=[{iterations}]']
+        options = [f'datasets:train:num_worker_per_gpu={workers}', *length, f'name={name}']
         return [*start, 'basicsr/train.py', '-opt', OPTIONS, *launcher, *SMALL, *options]
 
     alone = [sys.executable]

@@ -58,7 +58,13 @@ def apply() -> None:
         set_random_seed(seed + opt['rank'])
         _name_shipped_weights(opt)
         problems = '\n'.join(
-            (*_device_problems(opt), *_missing_files(opt), *_misread_lmdbs(opt), *_unsupervised_outputs(opt))
+            (
+                *_device_problems(opt),
+                *_missing_files(opt),
+                *_misread_lmdbs(opt),
+                *_unsupervised_outputs(opt),
+                *_short_schedules(opt),
+            )
         )
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
@@ -137,4 +143,18 @@ def _unsupervised_outputs(opt: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f'  {net} predicts several images in training: pixel_opt: type has to be DeepSupervisionLoss, with '
             f"loss: {{type: {loss}, ...}}. See the plugin's options/table1/train_{net}_x4.yml."
+        )
+
+
+def _short_schedules(opt: Mapping[str, Any]) -> Iterator[str]:
+    """Cosines that end before the training does, after which BasicSR's scheduler fails."""
+    train = opt.get('train') or {}
+    scheduler = train.get('scheduler') or {}
+    periods, total_iter = scheduler.get('periods'), train.get('total_iter')
+    if scheduler.get('type') != 'CosineAnnealingRestartLR' or not isinstance(periods, list):
+        return
+    if all(isinstance(number, int) for number in (*periods, total_iter)) and sum(periods) < total_iter:
+        yield (
+            f'  train: total_iter: {total_iter} is more than scheduler: periods: {periods} add up to. '
+            f'--force_yml train:scheduler:periods=[{total_iter}] makes one of all, with restart_weights=[1].'
         )

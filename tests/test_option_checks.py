@@ -146,6 +146,14 @@ def test_launcher_without_its_starter(
         parse(opt, tmp_path, monkeypatch, '--launcher', launcher)
 
 
+def test_schedules_that_end_too_early(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = {'type': 'CosineAnnealingRestartLR', 'periods': [10, 20], 'restart_weights': [1, 0.5]}
+    opt['train'] = {'total_iter': 30, 'scheduler': scheduler}
+    parse(opt, tmp_path, monkeypatch, is_train=True)
+    with pytest.raises(OptionError, match=r'total_iter: 31 is more than scheduler: periods: \[10, 20\] add up to'):
+        parse(opt, tmp_path, monkeypatch, '--force_yml', 'train:total_iter=31', is_train=True)
+
+
 def test_networks_of_several_outputs_need_a_loss_that_takes_them(
     opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
