@@ -153,7 +153,9 @@ def _short_schedules(opt: Mapping[str, Any]) -> Iterator[str]:
     periods, total_iter = scheduler.get('periods'), train.get('total_iter')
     if scheduler.get('type') != 'CosineAnnealingRestartLR' or not isinstance(periods, list):
         return
-    if all(isinstance(number, int) for number in (*periods, total_iter)) and sum(periods) < total_iter:
+    if not all(isinstance(number, int) for number in periods) or not isinstance(total_iter, int):
+        return
+    if sum(periods) < total_iter:
         yield (
             f'  train: total_iter: {total_iter} is more than scheduler: periods: {periods} add up to. '
             f'--force_yml train:scheduler:periods=[{total_iter}] makes one of all, with restart_weights=[1].'
