@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PHOTOS
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -101,6 +101,7 @@ shapes = st.tuples(st.integers(1, 20), st.integers(1, 20))
 EXACT = {2: 1 / 2, 4: 1 / 4, 8: 1 / 8}
 
 
+@settings(deadline=None)  # shared machines pause for longer than any deadline
 @given(shape=shapes, scale=st.sampled_from(sorted(EXACT.values())), data=st.data())
 def test_shrunk_uint8_equals_reference_on_every_value(
     shape: tuple[int, int], scale: float, data: st.DataObject
@@ -110,6 +111,7 @@ def test_shrunk_uint8_equals_reference_on_every_value(
     assert np.array_equal(imresize(img, scale), expected)
 
 
+@settings(deadline=None)  # shared machines pause for longer than any deadline
 @given(
     shape=shapes,
     scale=st.sampled_from([0.7, 1 / 3, 0.9, 1, 1.5, 2, 3, 8]) | st.floats(0.1, 4),
@@ -128,6 +130,7 @@ def test_any_scale_against_reference(
     np.testing.assert_allclose(out, expected, rtol=0, atol={np.uint8: 0, np.float32: 1e-4, np.float64: 1e-10}[dtype])
 
 
+@settings(deadline=None)  # shared machines pause for longer than any deadline
 @given(shape=shapes, size=shapes, dtype=st.sampled_from([np.uint8, np.float64]), seed=st.integers(0, 2**32 - 1))
 def test_output_size_against_reference(shape: tuple[int, int], size: tuple[int, int], dtype: type, seed: int) -> None:
     """Both scales differ, so that the order of the dimensions shows."""
@@ -137,6 +140,7 @@ def test_output_size_against_reference(shape: tuple[int, int], size: tuple[int, 
     np.testing.assert_allclose(imresize(img, output_size=size), expected, rtol=0, atol=1e-10)
 
 
+@settings(deadline=None)  # shared machines pause for longer than any deadline
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 20), st.integers(1, 20)),
     scale=st.sampled_from([1 / 2, 1 / 4, 1 / 8, 0.7, 2]),
