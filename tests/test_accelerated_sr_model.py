@@ -443,7 +443,7 @@ def photos(folder: Path) -> Path:
 
 
 def test_long_trainings_hold_nothing(opt: dict) -> None:
-    """Memory, files and threads, while it trains, validates, logs and saves; scripts/soak.py does so for hours."""
+    """Memory, files and threads, while it trains, logs and saves; scripts/soak.py watches whole commands."""
     opt['logger']['keep_checkpoints'] = 1
     model = build(opt)
     data = batches(5)

@@ -79,7 +79,7 @@ def test_patterns(folder: Path) -> None:
 
 
 def test_many_images_hold_nothing(folder: Path) -> None:
-    """scripts/soak.py does so for a thousand."""
+    """scripts/soak.py watches the command with a thousand."""
     for i in range(60):
         Image.open('photos/cat.png').save(f'photos/{i}.png')
 
