@@ -91,6 +91,15 @@ def shared_datasets() -> Path:
 
 
 @pytest.fixture(scope='session')
+def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with those images prepared in ``datasets``."""
+    folder = tmp_path_factory.mktemp('benchmarks')
+    (folder / 'basicsr').symlink_to((ROOT / 'basicsr').resolve())
+    run(['srsenet', 'prepare', 'benchmark', '--source', shared_datasets, '--out', 'datasets'], folder)
+    return folder
+
+
+@pytest.fixture(scope='session')
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder as a user has it: options, the link to the toolbox, and the datasets that the options name.
 

@@ -548,22 +548,27 @@ def torchrun(*arguments: str) -> list[str]:
 
 
 TWO_RANKS = ['torchrun', '--standalone', '--nproc_per_node=2']
+TRAIN_40 = [*TRAIN_X4, '--launcher', 'pytorch', '--auto_resume', *SHORT, 'train:total_iter=40']
+
+
+@pytest.fixture(scope='module')
+def both(workspace: Path) -> Path:
+    """An experiment of two ranks, stopped in between."""
+    command = [*TWO_RANKS, 'basicsr/train.py', *TRAIN_40, 'name=both']
+    status, printed = watched(command, workspace, 'both', 'iter:       4,', signal.SIGTERM)
+    assert status != 0
+    assert 'Stopped after iteration' in printed
+    run(command, workspace)
+    return workspace / 'experiments/both'
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one_and_stop_together(workspace: Path) -> None:
+def test_two_ranks_equal_one_and_stop_together(workspace: Path, both: Path) -> None:
     """Weights, figures and logs of two processes with half of the batch each; also after a stop in between."""
     iterations = ['train:total_iter=40', 'datasets:train:batch_size_per_gpu=4']
     run(['python', 'basicsr/train.py', *TRAIN_X4, *SHORT, *iterations, 'name=alone'], workspace)
 
-    torchrun = [*TWO_RANKS, 'basicsr/train.py', *TRAIN_X4, '--launcher', 'pytorch']
-    halves = [*SHORT, 'train:total_iter=40', 'name=both']
-    status, printed = watched([*torchrun, *halves], workspace, 'both', 'iter:       4,', signal.SIGTERM)
-    assert status != 0
-    assert 'Stopped after iteration' in printed
-    run([*torchrun, '--auto_resume', *halves], workspace)
-
-    alone, both = (workspace / f'experiments/{name}' for name in ('alone', 'both'))
+    alone = workspace / 'experiments/alone'
     one, other = (checkpoints.load(folder / 'models/net_g_latest.pth') for folder in (alone, both))
     for key in ('params', 'params_ema'):
         for name, weight in one[key].items():
@@ -575,7 +580,7 @@ def test_two_ranks_equal_one_and_stop_together(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies(workspace: Path) -> None:
+def test_a_rank_that_dies(workspace: Path, both: Path) -> None:
     """It ends the others within seconds; started again they go on from the checkpoint, as if nothing had been."""
     killer = workspace / 'killer.py'
     killer.write_text(
@@ -591,18 +596,13 @@ def test_a_rank_that_dies(workspace: Path) -> None:
         'Model.optimize_parameters = dying\n'
         "runpy.run_path('basicsr/train.py', run_name='__main__')\n"
     )
-    options = [*TRAIN_X4, '--launcher', 'pytorch', '--auto_resume', *SHORT, 'train:total_iter=20']
-    status, printed = watched(
-        [*TWO_RANKS, killer, 'basicsr/train.py', *options, 'name=died'], workspace, 'died', 'dies'
-    )
+    command = [killer, 'basicsr/train.py', *TRAIN_40]
+    status, printed = watched([*TWO_RANKS, *command, 'name=died'], workspace, 'died', 'dies')
     assert status == 1, printed[-3000:]
 
-    run([*TWO_RANKS, '--max-restarts=1', killer, 'basicsr/train.py', *options, 'name=restarted'], workspace)
-    run([*TWO_RANKS, 'basicsr/train.py', *options, 'name=not_killed'], workspace)
-    ends = [
-        checkpoints.load(workspace / f'experiments/{name}/models/net_g_latest.pth')
-        for name in ('restarted', 'not_killed')
-    ]
+    run([*TWO_RANKS, '--max-restarts=1', *command, 'name=restarted'], workspace)
+    restarted = workspace / 'experiments/restarted'
+    ends = [checkpoints.load(folder / 'models/net_g_latest.pth') for folder in (restarted, both)]
     for key in ('params', 'params_ema'):
         for name, weight in ends[0][key].items():
             assert torch.equal(ends[1][key][name], weight)

@@ -139,23 +139,15 @@ def test_train_the_compared_networks(workspace: Path, option_file: Path) -> None
     ],
 )
 def test_bicubic_has_the_figures_of_the_literature(
-    shared_benchmarks: Path, scale: int, figures: dict[str, tuple[str, str]]
+    benchmarks: Path, scale: int, figures: dict[str, tuple[str, str]]
 ) -> None:
     """Those of MATLAB-made images, measured by those who provide the images."""
     opt = yaml.safe_load((ROOT / f'options/test_Bicubic_x{scale}.yml').read_text())
     opt['datasets'] = {key: value for key, value in opt['datasets'].items() if value['name'] in figures}
-    (shared_benchmarks / 'test.yml').write_text(yaml.safe_dump(opt, sort_keys=False))
-    printed = run(['python', 'basicsr/test.py', '-opt', 'test.yml'], shared_benchmarks)
+    (benchmarks / 'test.yml').write_text(yaml.safe_dump(opt, sort_keys=False))
+    printed = run(['python', 'basicsr/test.py', '-opt', 'test.yml'], benchmarks)
     found = re.findall(r'Validation (\w+)\s+# psnr: (\d\d\.\d{4}).*\s+# ssim: (0\.\d{4})', printed)
     assert {name: (f'{float(psnr):.2f}', ssim) for name, psnr, ssim in found} == figures
-
-
-@pytest.fixture(scope='module')
-def shared_benchmarks(shared_datasets: Path, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('shared')
-    (folder / 'basicsr').symlink_to(workspace / 'basicsr')
-    run(['srsenet', 'prepare', 'benchmark', '--source', shared_datasets, '--out', 'datasets'], folder)
-    return folder
 
 
 def test_psnr_of_the_untrained_network_is_that_of_bilinear(workspace: Path) -> None:

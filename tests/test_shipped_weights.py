@@ -51,15 +51,6 @@ def assert_as_stated(measured: Figures, scale: int) -> None:
         assert ssim == pytest.approx(of_the_readme(scale)[name][1], abs=0.0002), name
 
 
-@pytest.fixture(scope='module')
-def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the benchmarks in ``datasets``."""
-    folder = tmp_path_factory.mktemp('shared')
-    (folder / 'basicsr').symlink_to((ROOT / 'basicsr').resolve())
-    run(['srsenet', 'prepare', 'benchmark', '--source', shared_datasets, '--out', 'datasets'], folder)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('scale', SCALES)
 def test_the_literal_command_has_the_readmes_figures(benchmarks: Path, scale: int) -> None:

@@ -19,7 +19,7 @@ net = SrSENet(num_block=1).eval()  # more blocks take more time, and no more mem
 if sys.argv[1] == 'strips':
     net = StripwiseSrSENet(net)
 with torch.inference_mode():
-    net(torch.rand(1, 1, 500, 1000))
+    net(torch.rand(1, 1, 400, 800))
 print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import logging
 import math
 import os
@@ -73,6 +74,7 @@ class TrainingLog:
                 panels[metric][dataset].append((int(iteration), float(value)))
         if not panels:
             return
+        gc.collect()  # the figure before: it refers to itself, and holds megabytes until Python looks
         figure = Figure(figsize=(5 * len(panels), 4), layout='constrained')
         FigureCanvasAgg(figure)
         for axes, (metric, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
