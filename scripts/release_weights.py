@@ -1,7 +1,6 @@
-"""Takes the weights, the log and the curves of a training into the package and its documentation.
+"""Takes the weights, the logs and the curves of a scale's trainings into the package and its documentation.
 
-python scripts/release_weights.py train_SrSENet_x4_T91BSD200          those at its end
-python scripts/release_weights.py train_SrSENet_x4_T91BSD200 10000    those after 10,000 iterations
+python scripts/release_weights.py 4    of train_SrSENet_x4_T91BSD200.yml and then finetune_SrSENet_x4_T91BSD200.yml
 """
 
 from __future__ import annotations
@@ -16,20 +15,18 @@ from srsenet_plugin.models import checkpoints
 ROOT = Path(__file__).parents[1]
 
 
-def main(name: str, iteration: str = 'latest') -> None:
-    experiment = ROOT / 'experiments' / name
-    trained = checkpoints.load(experiment / f'models/net_g_{iteration}.pth')
-    weights = checkpoints.weights_of(trained, experiment, 'params_ema')
-    shipped = f'srsenet_x{trained["network_g"]["upscale"]}'
+def main(scale: str) -> None:
+    train, finetune = (ROOT / f'experiments/{stage}_SrSENet_x{scale}_T91BSD200' for stage in ('train', 'finetune'))
+    trained = checkpoints.load(finetune / 'models/net_g_latest.pth')
+    weights = checkpoints.weights_of(trained, finetune, 'params_ema')
     # Half precision: half the size, and no difference in a hundredth of a dB.
     content = {'params': {key: weight.half() for key, weight in weights.items()}, 'network_g': trained['network_g']}
-    checkpoints.save(content, pretrained.FOLDER / f'{shipped}.pth')
+    checkpoints.save(content, pretrained.FOLDER / f'srsenet_x{scale}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    header, *lines = (experiment / 'train_log.csv').read_text(encoding='utf-8').splitlines(keepends=True)
-    lines = [line for line in lines if iteration == 'latest' or int(line.partition(',')[0]) <= int(iteration)]
-    (ROOT / f'docs/training/{shipped}.csv').write_text(''.join([header, *lines]), encoding='utf-8')
-    shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{shipped}.png')
+    for experiment, name in ((train, f'srsenet_x{scale}'), (finetune, f'srsenet_x{scale}_finetune')):
+        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{name}.csv')
+        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{name}.png')
 
 
 if __name__ == '__main__':
