@@ -34,7 +34,7 @@ def test_the_files_are_there() -> None:
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)
 def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path) -> None:
     opt = read(path)
-    is_train = path.name.startswith('train')
+    is_train = not path.name.startswith('test')
     assert opt['name'] == path.stem
     opt.update(is_train=is_train, dist=False, rank=0, world_size=1, num_gpu=0)
     opt['path'] |= {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}
@@ -47,7 +47,8 @@ def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path)
     if is_train:
         loss = opt['train']['pixel_opt']
         assert type(model.cri_pix).__name__ == loss['type']
-        assert loss.get('loss', loss)['type'] == 'CharbonnierPenaltyLoss'
+        finetunes = path.name.startswith('finetune')
+        assert loss.get('loss', loss)['type'] == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')
         assert type(model.optimizer_g) is torch.optim.Adam
         model.update_learning_rate(2)
         assert len(model.schedulers) == 1
