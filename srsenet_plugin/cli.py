@@ -15,13 +15,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError) as error:
-        print(f'srsenet: {error}', file=sys.stderr)
-        return 1
+    except OSError as error:
+        return _fail(error if error.filename is None else f'{error.filename}: {error.strerror}')
+    except ValueError as error:
+        return _fail(error)
     except KeyboardInterrupt:
-        print('srsenet: interrupted', file=sys.stderr)
-        return 130
+        return _fail('interrupted', 130)
     return 0
+
+
+def _fail(message: object, status: int = 1) -> int:
+    print(f'srsenet: {message}', file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

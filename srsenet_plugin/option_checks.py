@@ -60,6 +60,7 @@ def apply() -> None:
         problems = '\n'.join(
             (
                 *_device_problems(opt),
+                *_folders_of_others(opt),
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
                 *_unsupervised_outputs(opt),
@@ -91,6 +92,16 @@ def _name_shipped_weights(opt: Mapping[str, Any]) -> None:
 def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
     if opt['num_gpu'] != 0 and not torch.cuda.device_count():
         yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. num_gpu: auto takes what there is.'
+
+
+def _folders_of_others(opt: Mapping[str, Any]) -> Iterator[str]:
+    results = Path(opt['path']['experiments_root' if opt['is_train'] else 'results_root'])
+    folder = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not os.access(folder, os.W_OK):
+        yield (
+            f'  {folder} is not writable, and results go to {results}. They go beside basicsr/: link or copy it into '
+            'a folder of yours.'
+        )
 
 
 def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:

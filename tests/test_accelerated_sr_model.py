@@ -495,7 +495,7 @@ def test_killed_trainings_end_as_undisturbed_ones(workspace: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux' or os.geteuid() != 0, reason='needs to mount small file systems')
 def test_trainings_under_faults_end_as_undisturbed_ones(workspace: Path) -> None:
-    """Jumping clock, data that disappear, no home, nothing to write to, a worker that dies, short shared memory."""
+    """Jumping clock, vanishing data, no home, read-only folders, long paths, a dead worker, short shared memory."""
     folder = workspace / 'faults'
     folder.mkdir()
     for name in ('options', 'datasets', 'basicsr'):
@@ -504,6 +504,7 @@ def test_trainings_under_faults_end_as_undisturbed_ones(workspace: Path) -> None
     printed = run([sys.executable, script, *TRAIN_X4, *SHORT, 'train:total_iter=12'], folder)
     assert len(re.findall('^endured: ', printed, re.MULTILINE)) == 3
     assert len(re.findall('^resumed after: ', printed, re.MULTILINE)) == 2
+    assert len(re.findall('^refused: ', printed, re.MULTILINE)) == 1
 
 
 def watched(command: list[Any], workspace: Path, name: str, text: str, number: int | None = None) -> tuple[int, str]:

@@ -1,9 +1,11 @@
-"""How the scripts fail; that they work is in test_commands.py."""
+"""How the scripts fail, and what the soak prints; that the others work is in test_commands.py."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,14 @@ def test_when_pip_cannot_install(copy: Path) -> None:
 def test_scripts_are_executable() -> None:
     for path in (*ROOT.glob('scripts/*.sh'), ROOT / '.ci/run'):
         assert os.access(path, os.X_OK), path
+
+
+@pytest.mark.slow
+def test_soak(tmp_path: Path) -> None:
+    """Short, so that all of its commands are run; that they hold nothing is in tests of that name."""
+    picture = tmp_path / 'soak.png'
+    printed = run([sys.executable, ROOT / 'scripts/soak.py', '--iterations', 8, '--images', 8, '--out', picture])
+    rows = re.findall(r'^│ (train|srsenet upscale)[^│]*((?:│ +[-+.\d]+ +)+)│$', printed, re.MULTILINE)
+    assert [name for name, _ in rows] == ['train'] * 5 + ['srsenet upscale']
+    assert all(values.count('│') == 7 for _, values in rows)
+    assert picture.stat().st_size > 10_000

@@ -69,19 +69,29 @@ def data_disappear() -> list[str]:
     ]
 
 
-def home_and_permissions_are_missing() -> None:
-    """In a folder with a long name of spaces and other letters; what is installed cannot be written to."""
+def make_read_only(folder: str | Path) -> None:
+    """For this process and its children, who may be root."""
     mounts_of_its_own()
+    subprocess.run(['mount', '--bind', folder, folder], check=True)
+    subprocess.run(['mount', '-o', 'remount,bind,ro', folder], check=True)
+
+
+def home_and_permissions_are_missing() -> None:
+    """In a folder with a long path of spaces and other letters; what is installed cannot be written to."""
     os.environ['HOME'] = '/no such folder'
-    site_packages = sysconfig.get_path('purelib')
-    subprocess.run(['mount', '--bind', site_packages, site_packages], check=True)
-    subprocess.run(['mount', '-o', 'remount,bind,ro', site_packages], check=True)
-    folder = HERE / ('Ünïcødé 超解像 ' * 9)[:80].strip()
-    assert len(os.fsencode(folder.name)) > 100
-    folder.mkdir()
+    make_read_only(sysconfig.get_path('purelib'))
+    part = ('Ünïcødé 超解像 ' * 9)[:100].strip()
+    folder = HERE / part / part
+    assert len(str(folder.relative_to(HERE))) >= 200
+    folder.mkdir(parents=True)
     for name in ('options', 'datasets', 'basicsr'):
         (folder / name).symlink_to(HERE / name)
     os.chdir(folder)
+
+
+def folder_is_read_only() -> None:
+    make_read_only(HERE)
+    os.chdir(HERE)  # which the working folder was not mounted over
 
 
 def worker_is_killed() -> None:
@@ -126,6 +136,9 @@ def main() -> None:
         assert forked(lambda resume=resume, fault=fault: train(fault.__name__, resume), LOG) == 0
         compare(Path('experiments/undisturbed'), Path('experiments', fault.__name__))
         print('resumed after:', fault.__name__)
+    assert under(folder_is_read_only) != 0
+    assert 'is not writable, and results go to' in Path(LOG).read_text(), Path(LOG).read_text()[-4000:]
+    print('refused:', folder_is_read_only.__name__)
 
 
 if __name__ == '__main__':
