@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 OPTIONS = 'options/quickstart/train_SrSENet_x4_quickstart.yml'
 SMALL = [
     *('--force_yml', 'network_g:num_feat=16', 'network_g:num_block=2', 'datasets:train:batch_size_per_gpu=4'),
-    *('datasets:train:dataset_enlarge_ratio=40', 'datasets:train:persistent_workers=false', 'logger:print_freq=10'),
+    *('datasets:train:persistent_workers=false', 'logger:print_freq=10'),
     *('logger:keep_checkpoints=2', 'logger:save_checkpoint_freq=200', 'val:val_freq=200'),
 ]
 
@@ -40,7 +40,8 @@ class Sample:
 
     Attributes:
         seconds (float): Since its start.
-        memory (float): Private memory, MB.
+        memory (float): What is neither shared nor mapped from files, MB. How much of the files counts as the
+            command's own depends on what else runs.
         files (int): Open file descriptors.
         threads (int): Threads.
     """
@@ -102,7 +103,9 @@ def commands(iterations: int) -> dict[str, list[str]]:
     def train(workers: int, start: Sequence[str], *launcher: str) -> list[str]:
         name = f'workers{workers}' + ''.join(launcher).replace('-', '')
         length = [f'train:total_iter={iterations}', f'train:scheduler:periods=[{iterations}]']
-        options = [f'datasets:train:num_worker_per_gpu={workers}', *length, f'name={name}']
+        # Workers start anew in each epoch. Those of several ranks are spawned, which takes seconds.
+        epochs = f'datasets:train:dataset_enlarge_ratio={160 if launcher else 40}'
+        options = [f'datasets:train:num_worker_per_gpu={workers}', epochs, *length, f'name={name}']
         return [*start, 'basicsr/train.py', '-opt', OPTIONS, *launcher, *SMALL, *options]
 
     alone = [sys.executable]
@@ -136,7 +139,8 @@ def sample(process: psutil.Process, start: float) -> Sample:
     for member in (process, *process.children(recursive=True)):
         try:
             with member.oneshot():
-                memory += member.memory_full_info().uss
+                used = member.memory_info()
+                memory += used.rss - used.shared
                 files += member.num_fds()
                 threads += member.num_threads()
         except psutil.Error:  # it has ended meanwhile
@@ -157,7 +161,7 @@ def draw(found: dict[str, list[Sample]], out: Path) -> None:
         for name, samples in found.items():
             axis.plot([s.seconds / 60 for s in samples], [getattr(s, key) for s in samples], label=name, linewidth=1)
         axis.set(xlabel='minutes', ylabel=label, ylim=(0, None))
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f'{out.stem}.part{out.suffix}')
     figure.savefig(part, dpi=120)

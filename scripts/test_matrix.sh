@@ -28,7 +28,7 @@ for name in $sets; do
     read -ra wanted <<<"${packages[$name]}"
     "$environment/bin/python" -m pip install --upgrade --upgrade-strategy only-if-needed -q "${wanted[@]}" -e '.[test]'
     outcome=$(PATH="$PWD/$environment/bin:$PATH" VIRTUAL_ENV="$PWD/$environment" OMP_NUM_THREADS=1 \
-        python -m pytest -n 2 --dist loadfile -m "not slow" "$@" | tee /dev/stderr | tail -1) || status=1
+        python -m pytest -n 2 --dist loadfile -m "not slow" "$@" | tee >(cat >&2) | tail -1) || status=1
     versions=$("$environment/bin/python" - "${wanted[@]%%=*}" <<'PYTHON'
 import platform
 import sys
