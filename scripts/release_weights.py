@@ -1,6 +1,8 @@
 """Takes the weights, the logs and the curves of a scale's trainings into the package and its documentation.
 
-python scripts/release_weights.py 4    of train_SrSENet_x4_T91BSD200.yml and then finetune_SrSENet_x4_T91BSD200.yml
+python scripts/release_weights.py 8    of train_SrSENet_x8_T91BSD200.yml and then finetune_SrSENet_x8_T91BSD200*.yml
+
+The weights of several finetunings are averaged (Wortsman et al., "Model soups", ICML 2022).
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import torch
+
 from srsenet_plugin import pretrained
 from srsenet_plugin.models import checkpoints
 
@@ -16,17 +20,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(scale: str) -> None:
-    train, finetune = (ROOT / f'experiments/{stage}_SrSENet_x{scale}_T91BSD200' for stage in ('train', 'finetune'))
-    trained = checkpoints.load(finetune / 'models/net_g_latest.pth')
-    weights = checkpoints.weights_of(trained, finetune, 'params_ema')
+    train = ROOT / f'experiments/train_SrSENet_x{scale}_T91BSD200'
+    finetunings = sorted(ROOT.glob(f'experiments/finetune_SrSENet_x{scale}_T91BSD200*'))
+    trained = [checkpoints.load(experiment / 'models/net_g_latest.pth') for experiment in finetunings]
+    weights = [checkpoints.weights_of(*found, 'params_ema') for found in zip(trained, finetunings)]
     # Half precision: half the size, and no difference in a hundredth of a dB.
-    content = {'params': {key: weight.half() for key, weight in weights.items()}, 'network_g': trained['network_g']}
-    checkpoints.save(content, pretrained.FOLDER / f'srsenet_x{scale}.pth')
+    mean = {key: torch.stack([found[key] for found in weights]).mean(0).half() for key in weights[0]}
+    checkpoints.save(
+        {'params': mean, 'network_g': trained[0]['network_g']}, pretrained.FOLDER / f'srsenet_x{scale}.pth'
+    )
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    for experiment, name in ((train, f'srsenet_x{scale}'), (finetune, f'srsenet_x{scale}_finetune')):
-        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{name}.csv')
-        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{name}.png')
+    for experiment in (train, *finetunings):
+        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{experiment.name}.csv')
+        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{experiment.name}.png')
 
 
 if __name__ == '__main__':
