@@ -21,7 +21,11 @@ ROOT = Path(__file__).parents[1]
 
 def main(scale: str) -> None:
     train = ROOT / f'experiments/train_SrSENet_x{scale}_T91BSD200'
-    finetunings = sorted(ROOT.glob(f'experiments/finetune_SrSENet_x{scale}_T91BSD200*'))
+    # By their option files: beside the experiments lie older ones of the same names, archived by BasicSR.
+    finetunings = [
+        ROOT / 'experiments' / path.stem
+        for path in sorted(ROOT.glob(f'options/finetune_SrSENet_x{scale}_T91BSD200*.yml'))
+    ]
     trained = [checkpoints.load(experiment / 'models/net_g_latest.pth') for experiment in finetunings]
     weights = [checkpoints.weights_of(*found, 'params_ema') for found in zip(trained, finetunings)]
     # Half precision: half the size, and no difference in a hundredth of a dB.

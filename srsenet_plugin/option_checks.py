@@ -60,7 +60,7 @@ def apply() -> None:
         problems = '\n'.join(
             (
                 *_device_problems(opt),
-                *_folders_of_others(opt),
+                *_unwritable_results(opt),
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
                 *_unsupervised_outputs(opt),
@@ -94,7 +94,7 @@ def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. num_gpu: auto takes what there is.'
 
 
-def _folders_of_others(opt: Mapping[str, Any]) -> Iterator[str]:
+def _unwritable_results(opt: Mapping[str, Any]) -> Iterator[str]:
     results = Path(opt['path']['experiments_root' if opt['is_train'] else 'results_root'])
     folder = next(folder for folder in (results, *results.parents) if folder.exists())
     if not os.access(folder, os.W_OK):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import run, write_photo
 
-# Says who speaks, as all commands run in one process, whose imports take seconds.
+# In one process, because imports take seconds.
 COMMANDS = """
 from srsenet_plugin import cli
 for command in (
