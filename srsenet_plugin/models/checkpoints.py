@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import tarfile
 import zipfile
@@ -59,6 +60,10 @@ def load(path: str | os.PathLike[str]) -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except ImportError:
         raise ValueError(f'{path} needs safetensors: pip install safetensors') from None
+    except pickle.UnpicklingError as error:
+        # Without torch's advice around it, which is to load the file unsafely.
+        reason = str(error).rpartition('WeightsUnpickler error:')[2].strip().partition('\n')[0].partition('. ')[0]
+        raise ValueError(f'{path} is damaged, or no file of weights ({reason}).') from error
     except Exception as error:  # damaged archives and pickles make torch.load raise nearly anything
         raise ValueError(f'{path} is damaged, or no file of weights ({error}).') from error
 
