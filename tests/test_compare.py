@@ -16,10 +16,12 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 from conftest import run, run_python, write_photo
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from skimage.metrics import structural_similarity
 
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
-from srsenet_plugin.compare import cost, quality, table
+from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network
 from srsenet_plugin.data.prepare import make_benchmark
 
@@ -260,6 +262,27 @@ def test_tables_and_pictures(
     assert len(lines) == 2 * (3 + 3 + 1)
     bicubic = next(line for line in lines if (line['method'], line['benchmark']) == ('Bicubic', 'Set5'))
     assert (bicubic['table1_psnr'], bicubic['table1_ssim'], bicubic['params']) == ('33.65', '0.93', '0')
+
+
+def test_names_of_networks_equally_fast_and_good_do_not_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(pictures, '_save', lambda figure, path: figures.append(figure))
+    costs = {'macs': 0, 'activations': 0, 'layers': 1}
+    rows = [
+        table.Row(name, cost.Complexity(params=params, **costs), seconds, 0, {'Set5': (psnr, 0.9)})
+        for name, params, seconds, psnr in (
+            ('Bicubic', 0, 0.02, 28.4),
+            ('LapSRN', 870_000, 2.3, 31.6),
+            ('SrSENet', 859_000, 2.2, 31.6),
+        )
+    ]
+    assert pictures.draw_psnr_against_time(tmp_path / 'psnr_time.png', rows, ['Set5'], 4)
+    renderer = FigureCanvasAgg(figures[0]).get_renderer()
+    names = {text.get_text(): text.get_window_extent(renderer) for text in figures[0].axes[0].texts}
+    assert set(names) == {'Bicubic', 'LapSRN', 'SrSENet'}
+    assert not names['SrSENet'].overlaps(names['LapSRN'])
 
 
 def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
