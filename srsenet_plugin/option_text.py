@@ -6,7 +6,7 @@ import argparse
 import ast
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import yaml
@@ -24,7 +24,7 @@ class OptionLoader(yaml.SafeLoader):
     files that are long, nest deeply or, by aliases, become large when they are printed or copied.
 
     Raises:
-        yaml.YAMLError: The text is refused, or is not YAML.
+        yaml.YAMLError: The text is refused, is not YAML, or has something else where BasicSR expects keys.
     """
 
     def __init__(self, stream: str | IO[str]) -> None:
@@ -42,6 +42,23 @@ class OptionLoader(yaml.SafeLoader):
         except RecursionError:
             raise yaml.YAMLError(f'it nests deeper than {MAX_DEPTH} levels.') from None
         return node
+
+    def get_single_data(self) -> dict[str, Any]:
+        opt = super().get_single_data()
+        for name, section in _sections(opt):
+            if not isinstance(section, dict):
+                raise yaml.YAMLError(f'{name} has no keys, but {section!r:.50}.')
+        return opt
+
+
+def _sections(opt: Any) -> Iterator[tuple[str, Any]]:
+    """What BasicSR takes for mappings without a look."""
+    yield 'it', opt
+    for name in ('datasets', 'path'):
+        if name in opt:
+            yield name, opt[name]
+    for phase, dataset in opt.get('datasets', {}).items():
+        yield f'{phase} of datasets', dataset
 
 
 def _construct_ordered_dict(loader: yaml.SafeLoader, node: yaml.MappingNode) -> OrderedDict[Any, Any]:

@@ -114,6 +114,11 @@ def test_cuda_devices_that_are_not_there(opt: dict, tmp_path: Path, monkeypatch:
     [
         ('name: [1, 2', r'cannot be read: [\s\S]*opt\.yml", line 1'),
         ('a: !!python/name:os.system', r'cannot be read: [\s\S]*could not determine a constructor'),
+        ('', 'cannot be read: it has no keys, but None'),
+        ('- name: x', r'cannot be read: it has no keys, but \['),
+        ('name: x\ndatasets:\npath: {}', 'cannot be read: datasets has no keys, but None'),
+        ('name: x\ndatasets: {train: Set5}', "cannot be read: train of datasets has no keys, but 'Set5'"),
+        ('name: x\ndatasets: {}\npath: weights.pth', "cannot be read: path has no keys, but 'weights.pth'"),
     ],
 )
 def test_unreadable_option_files(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
