@@ -293,6 +293,33 @@ def test_a_state_of_the_stock_model_is_resumed(opt: dict, tmp_path: Path) -> Non
     assert train(model, batches(3), 4) == train(stock, batches(3), 4)
 
 
+@pytest.mark.parametrize(
+    ('short', 'long'),
+    [
+        (
+            {'type': 'CosineAnnealingRestartLR', 'periods': [3], 'restart_weights': [1]},
+            {'type': 'CosineAnnealingRestartLR', 'periods': [3, 4], 'restart_weights': [1, 0.5]},
+        ),
+        (
+            {'type': 'MultiStepLR', 'milestones': [9], 'gamma': 0.5},
+            {'type': 'MultiStepLR', 'milestones': [4, 6], 'gamma': 0.1},
+        ),
+    ],
+)
+def test_goes_on_with_a_longer_schedule(opt: dict, tmp_path: Path, short: dict, long: dict) -> None:
+    data = batches(7)
+    undisturbed = build(opt, scheduler=long)
+    expected = train(undisturbed, data)
+    first = build(opt, scheduler=short)
+    train(first, data[:3])
+    first.save(0, 3)
+    opt['path']['pretrain_network_g'] = str(tmp_path / 'models/net_g_3.pth')
+    second = build(opt, scheduler=long)
+    second.resume_training(checkpoints.load(tmp_path / 'training_states/3.state'))
+    assert train(second, data[3:], 4) == expected[3:]
+    assert_same_weights(second.net_g, undisturbed.net_g)
+
+
 def test_states_that_do_not_fit_are_refused(opt: dict, tmp_path: Path) -> None:
     model = build(opt)
     train(model, batches(1))

@@ -347,8 +347,16 @@ class AcceleratedSRModel(SRModel):
         return True
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
-        """Restores everything but the weights, which BasicSR has loaded as those of a pretrained network."""
-        super().resume_training(resume_state)
+        """Restores everything but the weights, which BasicSR has loaded as those of a pretrained network.
+
+        The schedule of learning rates is the option file's, so that a training can be continued with a longer one.
+        """
+        of_options = {*self.opt['train']['scheduler'], 'cumulative_period'}
+        schedulers = [
+            {name: value for name, value in scheduler.items() if name not in of_options}
+            for scheduler in resume_state['schedulers']
+        ]
+        super().resume_training({**resume_state, 'schedulers': schedulers})
         if 'samples' not in resume_state:
             get_root_logger().warning('The state is one of SRModel: the epoch begins anew.')
             return
