@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from srsenet_plugin.archs.arch_util import bilinear_upconv, require_int, require_same_channels
 
@@ -33,6 +34,9 @@ class SELayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, num_feat, H, W) to the same shape."""
+        if x.is_contiguous(memory_format=torch.channels_last):
+            # So that the gradients come in channels_last too: adding them up in two formats is slow.
+            return x * self.gate(x.permute(0, 2, 3, 1).mean((1, 2)))
         return x * self.gate(x.mean((2, 3)))
 
     def gate(self, means: Tensor) -> Tensor:
@@ -63,6 +67,16 @@ class SrSEBlock(nn.Module):
     def convs(self, x: Tensor) -> Tensor:
         """What the gates scale: both convolutions with their activations."""
         return self.act(self.conv2(self.act(self.conv1(x))))
+
+
+class UpConv(nn.ConvTranspose2d):
+    """A transposed convolution whose bias is added by itself: in bf16, oneDNN's gradient of it takes four times as long
+    as those of weights and input together."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Maps (N, in_channels, H, W) to (N, out_channels, stride * H, stride * W)."""
+        output = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)  # type: ignore[arg-type]
+        return output if self.bias is None else output.add_(self.bias.to(output.dtype)[:, None, None])
 
 
 class SrSENet(nn.Module):
@@ -116,7 +130,7 @@ class SrSENet(nn.Module):
         self.act = nn.LeakyReLU(negative_slope, inplace=True)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(SrSEBlock(num_feat, reduction, negative_slope) for _ in range(num_block)))
-        self.upconv = nn.ConvTranspose2d(num_feat, num_feat, kernel_size, upscale, padding)
+        self.upconv = UpConv(num_feat, num_feat, kernel_size, upscale, padding)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         self.upconv_image = bilinear_upconv(num_in_ch, upscale)  # without bias: conv_last has one already
         self._init_weights(negative_slope)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import glob
 import os
 import sys
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from srsenet_plugin.allocator import return_free_memory
 from srsenet_plugin.inference.image_files import FORMATS, read_photo, write_photo
 
 
@@ -82,7 +82,7 @@ def upscale_files(
                 report.failed[source] = f'{error}; --precision bf16 needs less, and --tile 512 less still'
             except ValueError as error:
                 report.failed[source] = str(error)
-            _return_free_memory()
+            return_free_memory()
     return report
 
 
@@ -102,14 +102,6 @@ def find_targets(inputs: Sequence[str], out: Path | None, scale: int) -> dict[Pa
             raise ValueError('for folders of images, name a folder for the results with -o.')
         return {source: source.with_name(f'{source.stem}_x{scale}.png') for source in found}
     return {source: out / relative.with_suffix('.png') for source, relative in found.items()}
-
-
-def _return_free_memory() -> None:
-    """Gives back to the system what glibc keeps; images of many sizes would leave more and more of it in pieces."""
-    if sys.platform == 'linux':
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, 'malloc_trim'):  # musl has none
-            libc.malloc_trim(0)
 
 
 def _find(name: str, out: Path | None) -> Iterator[tuple[Path, Path]]:

@@ -21,6 +21,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from srsenet_plugin.allocator import keep_freed_memory
 from srsenet_plugin.data.draws import position
 from srsenet_plugin.models import checkpoints
 from srsenet_plugin.models.precision import amp_dtype, grad_scaler
@@ -87,6 +88,8 @@ class AcceleratedSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         """Sets up losses, optimizer and schedulers as SRModel does, and what acceleration and safety need."""
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         super().init_training_settings()
         if self.ema_decay > 0:
             self._accelerate(self.net_g_ema)
