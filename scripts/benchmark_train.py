@@ -70,8 +70,9 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
         network = {'type': name, 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4, **arguments}
         opts[f'{name} x4'] = copy.deepcopy(opts['SrSENet x4']) | {'network_g': network}
     for name in ('SrSENet x2', 'SrSENet x4'):
-        opts[f'{name}, compile'] = copy.deepcopy(opts[name])
-        opts[f'{name}, compile']['train']['compile'] = True
+        for key, value in (('compile', True), ('amp', 'off')):
+            opts[f'{name}, {key}: {value}'] = copy.deepcopy(opts[name])
+            opts[f'{name}, {key}: {value}']['train'][key] = value
     return opts
 
 

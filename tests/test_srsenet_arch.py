@@ -99,10 +99,11 @@ def test_blocks_have_weights_of_their_own() -> None:
     assert len({id(parameter) for block in blocks for parameter in block.parameters()}) == 8 * 8
 
 
-def test_se_layer_against_float64() -> None:
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_se_layer_against_float64(memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
     layer = SELayer(num_feat=6, reduction=3)
-    x = torch.randn(2, 6, 4, 5)
+    x = torch.randn(2, 6, 4, 5).to(memory_format=memory_format)
     w1, b1, w2, b2 = (parameter.double() for parameter in layer.parameters())
     expected = torch.empty(2, 6, 4, 5, dtype=torch.float64)
     for n in range(2):
@@ -113,6 +114,39 @@ def test_se_layer_against_float64() -> None:
             logit = sum(w2[c, i] * hidden[i] for i in range(2)) + b2[c]
             expected[n, c] = x[n, c].double() / (1 + torch.exp(-logit))
     torch.testing.assert_close(layer(x).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_the_means_have_the_memory_format_of_the_features(memory_format: torch.memory_format) -> None:
+    found: list[torch.Tensor] = []
+
+    class Recording(SELayer):
+        def gate(self, means: torch.Tensor) -> torch.Tensor:
+            # Down to the features, by way of the means alone.
+            found.extend(torch.autograd.grad(means.sum(), x, retain_graph=True))
+            return super().gate(means)
+
+    x = torch.randn(2, 6, 4, 5).to(memory_format=memory_format).requires_grad_()
+    Recording(num_feat=6, reduction=3)(x)
+    assert found[0].is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(found[0], torch.full_like(x, 1 / 20))
+
+
+@pytest.mark.parametrize('upscale', [2, 3, 4, 8])
+def test_upconv_and_its_gradients_equal_torchs(upscale: int) -> None:
+    torch.manual_seed(0)
+    ours = SrSENet(num_feat=4, num_block=1, reduction=2, upscale=upscale).upconv.double()
+    nn.init.normal_(ours.bias)
+    stock = nn.ConvTranspose2d(4, 4, ours.kernel_size, upscale, ours.padding).double()
+    stock.load_state_dict(ours.state_dict())
+    x, grad = torch.randn(2, 4, 5, 6).double(), torch.randn(2, 4, 5 * upscale, 6 * upscale).double()
+    outputs = []
+    for module in (ours, stock):
+        own = x.clone().requires_grad_()
+        output = module(own)
+        output.backward(grad)
+        outputs.append((output, own.grad, module.weight.grad, module.bias.grad))
+    torch.testing.assert_close(*outputs)
 
 
 @pytest.mark.parametrize(
