@@ -54,9 +54,11 @@ class StripwiseSrSENet(nn.Module):
         self.rows = rows
         self.num_out_ch = net.conv_last.out_channels
         self.upconv_image = copy.deepcopy(net.upconv_image).float()
-        self.conv_first, self.body, self.act, self.phases = (
+        # Takes the image as it is: bf16 would round 8-bit values by up to half a step.
+        self.conv_first = copy.deepcopy(net.conv_first).to(memory_format=torch.channels_last)
+        self.body, self.act, self.phases = (
             copy.deepcopy(module).to(compute_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for module in (net.conv_first, net.body, net.act, nn.ModuleList(_phases(net.upconv)))
+            for module in (net.body, net.act, nn.ModuleList(_phases(net.upconv)))
         )
         # (ky, kx, out, in): each HR pixel's share in the output pixels around it
         shares = net.conv_last.weight.detach().permute(2, 3, 0, 1).flatten(0, 2)
@@ -90,7 +92,7 @@ class StripwiseSrSENet(nn.Module):
         body_rows = self.rows[0] if self.rows else max(LR_PIXELS // width, MIN_ROWS)
         for rows in _strips(height, body_rows):
             window, inside = _with_halo(rows, height, 1)
-            feat[:, :, rows] = self.act(self.conv_first(x[:, :, window].to(self.compute_dtype)))[:, :, inside]
+            feat[:, :, rows] = self.act(self.conv_first(x[:, :, window]))[:, :, inside]
         for block in self.body:
             sums = torch.zeros((1, num_feat), device=x.device)
             for rows in _strips(height, body_rows):
