@@ -25,6 +25,7 @@ def main() -> None:
     opt, _ = parse_options('.', is_train=True)
     opt['network_g'] = NETWORKS[network]
     opt['model_type'] = MODEL_TYPES[network]
+    opt['train']['amp'] = 'off'  # the same gradients but for rounding, and no more of it than float32's
     rank, world_size = opt['rank'], opt['world_size']
     torch.manual_seed(rank)  # DDP has to give all ranks the first one's weights
     model = build_model(opt)
