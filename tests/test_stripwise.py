@@ -99,3 +99,12 @@ def test_tiles_are_another_image() -> None:
 def test_peak_memory_is_less_than_a_quarter() -> None:
     peaks = [int(re.findall(r'\d+', run_python(PEAK, way))[-1]) for way in ('whole', 'strips')]
     assert peaks[1] < peaks[0] / 4, f'{peaks} kB'
+
+
+def test_networks_whose_weights_are_in_half_precision() -> None:
+    torch.manual_seed(0)
+    net = SrSENet(num_feat=8, num_block=1, reduction=2).bfloat16()
+    x = torch.rand(1, 1, 7, 6)
+    expected = SrSENet(num_feat=8, num_block=1, reduction=2)
+    expected.load_state_dict(net.state_dict())
+    torch.testing.assert_close(StripwiseSrSENet(net, torch.float32)(x), StripwiseSrSENet(expected)(x))

@@ -70,10 +70,10 @@ class SrSEBlock(nn.Module):
 
 
 class UpConv(nn.ConvTranspose2d):
-    """A transposed convolution whose bias is added by itself: in bf16, oneDNN's gradient of it takes four times as long
-    as those of weights and input together."""
+    """A transposed convolution whose bias is added by itself: in bf16, oneDNN's gradient of it takes longer than those
+    of weights and input together."""
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Maps (N, in_channels, H, W) to (N, out_channels, stride * H, stride * W)."""
         output = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)  # type: ignore[arg-type]
         return output if self.bias is None else output.add_(self.bias.to(output.dtype)[:, None, None])

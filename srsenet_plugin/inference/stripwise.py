@@ -55,7 +55,7 @@ class StripwiseSrSENet(nn.Module):
         self.num_out_ch = net.conv_last.out_channels
         self.upconv_image = copy.deepcopy(net.upconv_image).float()
         # Takes the image as it is: bf16 would round 8-bit values by up to half a step.
-        self.conv_first = copy.deepcopy(net.conv_first).to(memory_format=torch.channels_last)
+        self.conv_first = copy.deepcopy(net.conv_first).float().to(memory_format=torch.channels_last)
         self.body, self.act, self.phases = (
             copy.deepcopy(module).to(compute_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for module in (net.body, net.act, nn.ModuleList(_phases(net.upconv)))
