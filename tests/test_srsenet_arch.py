@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from srsenet_plugin import SELayer, SrSENet
+from srsenet_plugin import LapSRN, SELayer, SrSENet
 
 
 def count(module: nn.Module) -> int:
@@ -81,6 +81,18 @@ def test_untrained_network_is_bilinear_upsampling(upscale: int, channels: int) -
     # At the edges a transposed convolution has no neighbours to interpolate with.
     inside = (..., slice(upscale, -upscale), slice(upscale, -upscale))
     torch.testing.assert_close(net(lr)[inside], expected[inside], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('arch', [SrSENet, LapSRN])
+def test_autocast_does_not_round_the_image(arch: type[SrSENet | LapSRN]) -> None:
+    torch.manual_seed(0)
+    net = arch(upscale=2).eval()
+    for parameter in (net if isinstance(net, SrSENet) else net.levels[0]).conv_last.parameters():
+        nn.init.zeros_(parameter)  # so that the image alone is left
+    lr = torch.rand(1, 1, 9, 10)
+    expected = net(lr)
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(net(lr), expected, rtol=0, atol=0)
 
 
 def test_gradients_reach_every_parameter() -> None:

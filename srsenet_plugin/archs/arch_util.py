@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +32,36 @@ def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d, init: Callable[[Tensor], obj
         nn.init.zeros_(conv.bias)
 
 
-def bilinear_upconv(num_ch: int, scale: int) -> nn.ConvTranspose2d:
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Within it autocast leaves dtypes as they are: bf16 would round an 8-bit image by up to half a step."""
+    try:
+        return torch.autocast(device.type, enabled=False)
+    except RuntimeError:  # the device has none, as Apple's had not before torch 2.5
+        return nullcontext()
+
+
+class BilinearUpConv(nn.ConvTranspose2d):
     """A transposed convolution, without bias, that starts as bilinear interpolation of each channel.
 
     Kernel, stride and padding are [2r, r, r/2] at even scales r and [2r-1, r, (r-1)/2] at odd ones, so that the output
-    is exactly ``scale`` times the input.
+    is exactly ``scale`` times the input. Under autocast it keeps its weights' precision; without, SrSENet lost 0.03 dB
+    at x2.
+
+    Args:
+        num_ch (int): Channels of the image.
+        scale (int): Scale, 2 or more.
     """
-    kernel_size = 2 * scale - scale % 2
-    upconv = nn.ConvTranspose2d(num_ch, num_ch, kernel_size, scale, (kernel_size - scale) // 2, bias=False)
-    weights = 1 - (torch.arange(kernel_size) - (kernel_size - 1) / 2).abs() / scale
-    with torch.no_grad():
-        upconv.weight.zero_()
-        for channel in range(num_ch):
-            upconv.weight[channel, channel] = torch.outer(weights, weights)
-    return upconv
+
+    def __init__(self, num_ch: int, scale: int) -> None:
+        kernel_size = 2 * scale - scale % 2
+        super().__init__(num_ch, num_ch, kernel_size, scale, (kernel_size - scale) // 2, bias=False)
+        weights = 1 - (torch.arange(kernel_size) - (kernel_size - 1) / 2).abs() / scale
+        with torch.no_grad():
+            self.weight.zero_()
+            for channel in range(num_ch):
+                self.weight[channel, channel] = torch.outer(weights, weights)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Maps (N, num_ch, H, W) to (N, num_ch, scale * H, scale * W)."""
+        with without_autocast(x.device):
+            return super().forward(x.to(self.weight.dtype))

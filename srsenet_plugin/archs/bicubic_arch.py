@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srsenet_plugin.archs.arch_util import require_int
+from srsenet_plugin.archs.arch_util import require_int, without_autocast
 
 
 class BicubicEnlarge(nn.Module):
@@ -36,7 +36,7 @@ class BicubicEnlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, upscale * H, upscale * W), in the same dtype."""
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             out = x if x.dtype == torch.float64 else x.float()
             for _ in range(2):
                 out = self._enlarge_rows(out).transpose(2, 3)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from srsenet_plugin.archs.arch_util import bilinear_upconv, require_int, require_same_channels
+from srsenet_plugin.archs.arch_util import BilinearUpConv, require_int, require_same_channels
 
 
 class LapSRNLevel(nn.Module):
@@ -25,7 +25,7 @@ class LapSRNLevel(nn.Module):
             num_feat, num_feat, kernel_size, scale, padding, scale + 2 * padding - kernel_size, bias=False
         )
         self.conv_last = nn.Conv2d(num_feat, num_ch, 3, padding=1, bias=False)
-        self.upconv_image = bilinear_upconv(num_ch, scale)
+        self.upconv_image = BilinearUpConv(num_ch, scale)
         self.act = nn.LeakyReLU(0.2, inplace=True)
         self._init_weights()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srsenet_plugin.archs.arch_util import bilinear_upconv, require_int, require_same_channels
+from srsenet_plugin.archs.arch_util import BilinearUpConv, require_int, require_same_channels
 
 
 class SELayer(nn.Module):
@@ -132,7 +132,7 @@ class SrSENet(nn.Module):
         self.body = nn.Sequential(*(SrSEBlock(num_feat, reduction, negative_slope) for _ in range(num_block)))
         self.upconv = UpConv(num_feat, num_feat, kernel_size, upscale, padding)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-        self.upconv_image = bilinear_upconv(num_in_ch, upscale)  # without bias: conv_last has one already
+        self.upconv_image = BilinearUpConv(num_in_ch, upscale)  # without bias: conv_last has one already
         self._init_weights(negative_slope)
 
     def _init_weights(self, negative_slope: float) -> None:
