@@ -158,8 +158,12 @@ def test_bf16_trains_alike(opt: dict, tmp_path: Path, monkeypatch: pytest.Monkey
         opt['train'] |= {'amp': amp, 'channels_last': True}
         torch.manual_seed(seed)
         model = build_model(copy.deepcopy(opt) | {'model_type': 'AcceleratedSRModel'})
+        dtypes = set()
+        hook = model.net_g.body.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
         losses = [log['l_pix'] for log in train(model, data)]
-        precise = model.output.dtype == torch.float32
+        hook.remove()
+        precise = dtypes == {torch.float32}
+        assert precise or dtypes == {torch.bfloat16}
         weight = model.net_g.body[0].conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) != precise
         model.feed_data(held_out)
