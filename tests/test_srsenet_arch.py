@@ -151,12 +151,30 @@ def test_upconv_and_its_gradients_equal_torchs(upscale: int) -> None:
     nn.init.normal_(ours.bias)
     stock = nn.ConvTranspose2d(4, 4, ours.kernel_size, upscale, ours.padding).double()
     stock.load_state_dict(ours.state_dict())
-    x, grad = torch.randn(2, 4, 5, 6).double(), torch.randn(2, 4, 5 * upscale, 6 * upscale).double()
+    assert_same_gradients(ours, stock)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_conv_to_image_and_its_gradients_equal_torchs(channels: int) -> None:
+    torch.manual_seed(0)
+    ours = SrSENet(channels, channels, num_feat=4, num_block=1, reduction=2).conv_last.double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter)
+    stock = nn.Conv2d(4, channels, 3, padding=1).double()
+    stock.load_state_dict(ours.state_dict())
+    assert_same_gradients(ours, stock)
+    x = torch.randn(1, 4, 1, 5).double()
+    torch.testing.assert_close(ours(x), ours.eval()(x))
+
+
+def assert_same_gradients(ours: nn.Module, stock: nn.Module) -> None:
+    """The outputs, and the gradients of input, weights and biases, from four channels of features."""
+    x = torch.randn(2, 4, 5, 6).double()
     outputs = []
     for module in (ours, stock):
         own = x.clone().requires_grad_()
         output = module(own)
-        output.backward(grad)
+        output.mul(torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
         outputs.append((output, own.grad, module.weight.grad, module.bias.grad))
     torch.testing.assert_close(*outputs)
 
