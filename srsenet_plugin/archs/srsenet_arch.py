@@ -88,8 +88,8 @@ class ConvToImage(nn.Conv2d):
         if not self.training or x.device.type != 'cpu':
             return super().forward(x)
         height, width = x.shape[2:]
-        shares = F.conv2d(x, self.weight.permute(2, 3, 0, 1).reshape(-1, self.in_channels, 1, 1))
-        taps = F.pad(shares.to(self.weight.dtype), (1, 1, 1, 1)).chunk(9, 1)
+        shares = F.conv2d(x, self.weight.permute(0, 2, 3, 1).reshape(-1, self.in_channels, 1, 1))
+        taps = F.pad(shares.to(self.weight.dtype), (1, 1, 1, 1)).unflatten(1, (-1, 9)).unbind(2)
         shifted = [tap[:, :, i // 3 : i // 3 + height, i % 3 : i % 3 + width] for i, tap in enumerate(taps)]
         output = torch.stack(shifted).sum(0)
         return output if self.bias is None else output + self.bias[:, None, None]
