@@ -129,6 +129,21 @@ def test_faster_and_smaller_ways_come_to_the_same(opt: dict, options: dict[str, 
         torch.testing.assert_close(weight, expected, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
+def test_validates_uncompiled(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling for the size of each image would take minutes."""
+    opt['train']['ema_decay'] = 0
+    model = build(opt, compile=True)
+    train(model, batches(1))
+    monkeypatch.setattr(torch._dynamo.config, 'error_on_recompile', True)
+    for size in (9, 12, 15):
+        model.feed_data({'lq': torch.rand(1, 1, size, 8)})
+        model.test()
+    train(model, batches(1))
+    with pytest.raises(RuntimeError, match='Recompiling'):
+        model.net_g(torch.rand(1, 1, 9, 9))
+
+
 def test_accumulates_sums_as_sums(opt: dict) -> None:
     opt['train']['pixel_opt']['reduction'] = 'sum'
     whole, parts = (train(build(opt, accumulate=count), batches(3)) for count in (1, 2))

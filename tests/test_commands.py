@@ -64,6 +64,15 @@ def test_train_with_the_stock_dataset(workspace: Path) -> None:
     assert len(losses(printed)) == 3
 
 
+def test_train_without_a_compiler(workspace: Path, tmp_path: Path) -> None:
+    environment = {'CXX': 'no-compiler', 'TORCHINDUCTOR_CACHE_DIR': str(tmp_path)}
+    command = ['python', 'basicsr/train.py', '-opt', 'options/train_SrSENet_x4.yml', *SHORT, 'name=uncompiled']
+    printed = run(command, workspace, **environment)
+    assert 'WARNING: train: compile is left out, for torch.compile does not work here: ' in printed
+    assert "'no-compiler'" in printed
+    assert len(losses(printed)) == 3
+
+
 def test_torchrun(workspace: Path) -> None:
     printed = run(
         [

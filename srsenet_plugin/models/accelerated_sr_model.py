@@ -24,6 +24,7 @@ from tqdm import tqdm
 from srsenet_plugin.allocator import keep_freed_memory
 from srsenet_plugin.data.draws import position
 from srsenet_plugin.models import checkpoints
+from srsenet_plugin.models.compilation import can_compile
 from srsenet_plugin.models.precision import amp_dtype, grad_scaler
 from srsenet_plugin.models.random_states import RandomStates
 from srsenet_plugin.models.stopping import StopSignals
@@ -46,7 +47,7 @@ class AcceleratedSRModel(SRModel):
     - ``amp`` (str): ``bf16`` or ``fp16`` for mixed precision with the loss in float32; ``off``. bf16 is used where the
       device computes with it, and stays off elsewhere. Default: off.
     - ``channels_last`` (bool): Memory format of weights and images, on CUDA and in bf16. Default: False.
-    - ``compile`` (bool): ``torch.compile`` the network. Default: False.
+    - ``compile`` (bool): ``torch.compile`` the network, where that works. Default: False.
     - ``accumulate`` (int): Parts that a batch goes through the network in, for less memory. Default: 1.
     - ``grad_clip`` (float): Largest norm of all gradients together. Default: none.
     - ``max_bad_steps`` (int): Steps in a row whose loss or gradients are not finite, after which the training stops.
@@ -80,7 +81,7 @@ class AcceleratedSRModel(SRModel):
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Moves the network to its device, in its memory format, and wraps it for distributed training."""
         net = self._accelerate(net)
-        if self._train_opt.get('compile'):
+        if self._train_opt.get('compile') and can_compile(self.device):
             net.compile()
         return super().model_to_device(net)
 
@@ -245,6 +246,14 @@ class AcceleratedSRModel(SRModel):
             raise TrainingStopped(128 + received)
 
     # Validation
+
+    def test(self) -> None:
+        """Upscales the batch with the averaged weights, where there are some."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        net.eval()
+        with torch.no_grad():
+            self.output = net.forward(self.lq)  # uncompiled: images have many sizes
+        self.net_g.train()
 
     def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
         """Validates on a dataset, the images shared among the ranks. Figures do not depend on their number."""

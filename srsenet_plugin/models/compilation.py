@@ -1,0 +1,25 @@
+"""Whether torch compiles networks on this machine."""
+
+from __future__ import annotations
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor
+
+
+def can_compile(device: torch.device) -> bool:
+    """Tries it on a sum, because only then do C++ compiler, Python's headers or Triton turn out to be missing.
+
+    Logs why not.
+    """
+    try:
+        torch.compile(_increment)(torch.zeros(2, device=device))
+    except Exception as error:  # of torch's compiler, or of the tools that it calls
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        get_root_logger().warning(f'train: compile is left out, for torch.compile does not work here: {reason}')
+        return False
+    return True
+
+
+def _increment(x: Tensor) -> Tensor:
+    return x + 1
