@@ -19,10 +19,13 @@ from typing import Any
 import torch
 import yaml
 from basicsr.models import build_model
+from basicsr.utils.registry import ARCH_REGISTRY
 from rich.console import Console
 from rich.table import Table
-from torch import distributed, multiprocessing
+from torch import distributed, multiprocessing, nn
 
+from srsenet_plugin.archs.arch_util import BilinearUpConv
+from srsenet_plugin.archs.srsenet_arch import ConvToImage, SrSENet, UpConv
 from srsenet_plugin.models.precision import amp_dtype
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +40,21 @@ OTHERS: dict[str, dict[str, Any]] = {
     'EDSR': {'num_feat': 64, 'num_block': 16},
     'RCAN': {'num_feat': 64, 'num_group': 2, 'num_block': 10},
 }
+
+
+@ARCH_REGISTRY.register()
+class PlainSrSENet(SrSENet):
+    """Of torch's own layers, as one would write it down from the paper."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        torchs: dict[type, Any] = {
+            UpConv: nn.ConvTranspose2d,
+            BilinearUpConv: nn.ConvTranspose2d,
+            ConvToImage: nn.Conv2d,
+        }
+        for module in self.modules():
+            module.__class__ = torchs.get(type(module), type(module))
 
 
 def main() -> None:
@@ -72,6 +90,7 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
         opts[f'{name} x4'] = copy.deepcopy(opts['SrSENet x4']) | {'network_g': network}
         opts[f'{name} x4']['train']['compile'] = False
     for name in ('SrSENet x2', 'SrSENet x4'):
+        opts[f"{name}, SRModel's of torch's own layers"] = copy.deepcopy(opts[name]) | {'stock_type': 'PlainSrSENet'}
         for key, value in (('compile', False), ('amp', 'off')):
             row = f'{name}, {key}: {str(value).lower()}'
             opts[row] = copy.deepcopy(opts[name])
@@ -84,6 +103,7 @@ def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
     opt = copy.deepcopy(dict(opt)) | {'model_type': model_type}
     if model_type == 'SRModel':
         opt['train']['optim_g'].pop('fused', None)
+        opt['network_g']['type'] = opt.get('stock_type', opt['network_g']['type'])
     return build_model(opt)
 
 

@@ -1,8 +1,8 @@
 """Takes the weights, the logs and the curves of a scale's trainings into the package and its documentation.
 
-python scripts/release_weights.py 8    of train_SrSENet_x8_T91BSD200.yml and then finetune_SrSENet_x8_T91BSD200*.yml
+python scripts/release_weights.py 8    of train_SrSENet_x8_T91BSD200.yml and of all *_SrSENet_x8_T91BSD200*.yml after it
 
-The weights of several finetunings are averaged (Wortsman et al., "Model soups", ICML 2022).
+The weights of those after it are averaged (Wortsman et al., "Model soups", ICML 2022).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(scale: str) -> None:
-    train = ROOT / f'experiments/train_SrSENet_x{scale}_T91BSD200'
     # By their option files: beside the experiments lie older ones of the same names, archived by BasicSR.
-    finetunings = [
-        ROOT / 'experiments' / path.stem
-        for path in sorted(ROOT.glob(f'options/finetune_SrSENet_x{scale}_T91BSD200*.yml'))
+    experiments = [
+        ROOT / 'experiments' / path.stem for path in sorted(ROOT.glob(f'options/*_SrSENet_x{scale}_T91BSD200*.yml'))
     ]
-    trained = [checkpoints.load(experiment / 'models/net_g_latest.pth') for experiment in finetunings]
-    weights = [checkpoints.weights_of(*found, 'params_ema') for found in zip(trained, finetunings)]
+    last = [experiment for experiment in experiments if experiment.name != f'train_SrSENet_x{scale}_T91BSD200']
+    trained = [checkpoints.load(experiment / 'models/net_g_latest.pth') for experiment in last]
+    weights = [checkpoints.weights_of(*found, 'params_ema') for found in zip(trained, last)]
     # Half precision: half the size, and no difference in a hundredth of a dB.
     mean = {key: torch.stack([found[key] for found in weights]).mean(0).half() for key in weights[0]}
     checkpoints.save(
@@ -35,7 +34,7 @@ def main(scale: str) -> None:
     )
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    for experiment in (train, *finetunings):
+    for experiment in experiments:
         shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{experiment.name}.csv')
         shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{experiment.name}.png')
 
