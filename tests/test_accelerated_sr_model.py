@@ -28,6 +28,7 @@ from srsenet_plugin.data.draws import Draw
 from srsenet_plugin.data.prepare import Packing, lmdb_folders, make_benchmark, pack_images
 from srsenet_plugin.models import checkpoints, precision
 from srsenet_plugin.models.accelerated_sr_model import AcceleratedSRModel, TrainingStopped
+from srsenet_plugin.models.compilation import can_compile
 from srsenet_plugin.models.random_states import RandomStates
 
 NETWORKS = {
@@ -132,6 +133,8 @@ def test_faster_and_smaller_ways_come_to_the_same(opt: dict, options: dict[str, 
 @pytest.mark.slow
 def test_validates_uncompiled(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling for the size of each image would take minutes."""
+    if not can_compile(torch.device('cpu')):
+        pytest.skip('needs a C++ compiler')
     opt['train']['ema_decay'] = 0
     model = build(opt, compile=True)
     train(model, batches(1))
