@@ -40,7 +40,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=['srsenet_plugin', 'srsenet_plugin.*']),
-    package_data={'srsenet_plugin': ['py.typed', 'compare/table1.csv', 'weights/*']},
+    package_data={'srsenet_plugin': ['py.typed', 'compare/table1.csv', 'weights/*.pth', 'weights/SHA256SUMS']},
     data_files=[('', ['srsenet_plugin/srsenet_plugin.pth'])],
     cmdclass={'install_data': InstallDataInSitePackages},
     entry_points={'console_scripts': ['srsenet = srsenet_plugin.cli:main']},

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data import imresize
-from srsenet_plugin.data.prepare import Packing, lmdb_folders, pack_images
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
 REPETITIONS = 15
 SCALES = (2, 4, 8)

@@ -22,9 +22,9 @@ from torch import nn
 
 from srsenet_plugin import SrSENet
 from srsenet_plugin.compare.cost import peak_of_this_process
-from srsenet_plugin.export import export
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
-from srsenet_plugin.models.precision import amp_dtype
+from srsenet_plugin.machine.precision import amp_dtype
+from srsenet_plugin.weights.export import export
 
 REPETITIONS = 7
 

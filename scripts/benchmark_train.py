@@ -26,7 +26,7 @@ from torch import distributed, multiprocessing, nn
 
 from srsenet_plugin.archs.arch_util import BilinearUpConv
 from srsenet_plugin.archs.srsenet_arch import ConvToImage, SrSENet, UpConv
-from srsenet_plugin.models.precision import amp_dtype
+from srsenet_plugin.machine.precision import amp_dtype
 
 ROOT = Path(__file__).parents[1]
 BATCH, PATCH = 16, 96

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from srsenet_plugin import pretrained
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.weights import files, pretrained
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,13 +24,11 @@ def main(scale: str) -> None:
         ROOT / 'experiments' / path.stem for path in sorted(ROOT.glob(f'options/*_SrSENet_x{scale}_T91BSD200*.yml'))
     ]
     last = [experiment for experiment in experiments if experiment.name != f'train_SrSENet_x{scale}_T91BSD200']
-    trained = [checkpoints.load(experiment / 'models/net_g_latest.pth') for experiment in last]
-    weights = [checkpoints.weights_of(*found, 'params_ema') for found in zip(trained, last)]
+    trained = [files.load(experiment / 'models/net_g_latest.pth') for experiment in last]
+    weights = [files.weights_of(*found, 'params_ema') for found in zip(trained, last)]
     # Half precision: half the size, and no difference in a hundredth of a dB.
     mean = {key: torch.stack([found[key] for found in weights]).mean(0).half() for key in weights[0]}
-    checkpoints.save(
-        {'params': mean, 'network_g': trained[0]['network_g']}, pretrained.FOLDER / f'srsenet_x{scale}.pth'
-    )
+    files.save({'params': mean, 'network_g': trained[0]['network_g']}, pretrained.FOLDER / f'srsenet_x{scale}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
     for experiment in experiments:

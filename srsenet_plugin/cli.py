@@ -193,7 +193,7 @@ def _upscale(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from srsenet_plugin import export, pretrained
+    from srsenet_plugin.weights import export, pretrained
 
     net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
     out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
@@ -229,19 +229,19 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from srsenet_plugin import convert
+    from srsenet_plugin.weights import convert
 
     network_g = convert.convert_file(args.source, args.out)
     print(f'{args.out}: {", ".join(f"{name}: {value}" for name, value in network_g.items())}')
 
 
 def _prepare_div2k(args: argparse.Namespace) -> None:
-    from srsenet_plugin.data import download, prepare
+    from srsenet_plugin.prepare import download, packing
 
     args.name = 'DIV2K_train'
     if args.source is None:
         args.source = archive = args.out / 'DIV2K_train_HR.zip'
-        if not all(folder.exists() for folder in prepare.lmdb_folders(args.out, args.name, args.scales)):
+        if not all(folder.exists() for folder in packing.lmdb_folders(args.out, args.name, args.scales)):
             if args.download:
                 download.fetch_div2k(archive)
             elif not archive.exists():
@@ -253,21 +253,21 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
-    from srsenet_plugin.data import prepare
+    from srsenet_plugin.prepare import packing
 
-    packing = prepare.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
-    left_out = prepare.pack_images(args.source, args.out, args.name, packing, args.workers, args.skip_bad)
-    _report(prepare.lmdb_folders(args.out, args.name, args.scales), left_out)
+    recipe = packing.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
+    left_out = packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad)
+    _report(packing.lmdb_folders(args.out, args.name, args.scales), left_out)
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
-    from srsenet_plugin.data import benchmarks, prepare
+    from srsenet_plugin.prepare import benchmarks, packing
 
     for found in benchmarks.find_benchmarks(args.source, args.out):
-        left_out = prepare.make_benchmark(
+        left_out = packing.make_benchmark(
             found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
         )
-        _report(prepare.benchmark_folders(found.out, args.scales), left_out)
+        _report(packing.benchmark_folders(found.out, args.scales), left_out)
 
 
 def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:
@@ -280,7 +280,7 @@ def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from srsenet_plugin.data import lmdb_check
+    from srsenet_plugin.prepare import lmdb_check
 
     for folder in args.lmdbs:
         print(f'{folder}: {lmdb_check.check_lmdb(folder, args.workers)} images, as they should be')

@@ -13,10 +13,11 @@ PACKAGES = ('srsenet_plugin', 'basicsr', 'torch', 'torchvision', 'mmengine', 'nu
 
 
 def print_report() -> None:
-    """Prints the versions, the state of the import hook and a line for each shim of :mod:`srsenet_plugin.compat`."""
+    """Prints the versions, the state of the import hook and a line for each shim of ``toolbox.compat``."""
     import torch
 
-    from srsenet_plugin import compat, register
+    from srsenet_plugin import register
+    from srsenet_plugin.toolbox import compat
 
     register()
     console = Console()

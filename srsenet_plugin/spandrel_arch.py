@@ -12,7 +12,7 @@ from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescrip
 from spandrel.util import KeyCondition
 
 from srsenet_plugin.archs.srsenet_arch import SrSENet
-from srsenet_plugin.pretrained import infer_options
+from srsenet_plugin.weights.pretrained import infer_options
 
 
 class SrSENetArch(Architecture[SrSENet]):

@@ -17,18 +17,18 @@ from pathlib import Path
 
 from killing import dying, forked
 
-from srsenet_plugin.data import prepare
-from srsenet_plugin.data.lmdb_check import check_lmdb
-from srsenet_plugin.data.lmdb_writer import LmdbWriter
+from srsenet_plugin.prepare import packing
+from srsenet_plugin.prepare.lmdb_check import check_lmdb
+from srsenet_plugin.prepare.lmdb_writer import LmdbWriter
 
 SCALES = [2, 4]
 
 
 def make(kind: str, source: Path, out: Path) -> None:
     if kind == 'pack':
-        prepare.pack_images(source, out, 'x', prepare.Packing(SCALES, gt_size=32), workers=2)
+        packing.pack_images(source, out, 'x', packing.Packing(SCALES, gt_size=32), workers=2)
     else:
-        prepare.make_benchmark(source, out, SCALES, workers=2)
+        packing.make_benchmark(source, out, SCALES, workers=2)
 
 
 def check_what_is_there(out: Path, expected: dict[str, bytes]) -> None:

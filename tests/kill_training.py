@@ -19,8 +19,6 @@ import torch
 from basicsr.train import train_pipeline
 from killing import dying, forked
 
-from srsenet_plugin.models import checkpoints
-
 LOG = 'log.txt'
 
 
@@ -84,7 +82,7 @@ def compare(undisturbed: Path, killed: Path) -> None:
     ]
     assert files
     for file in files:
-        assert same(checkpoints.load(undisturbed / file), checkpoints.load(killed / file)), file
+        assert same(files.load(undisturbed / file), files.load(killed / file)), file
     assert (undisturbed / 'train_log.csv').read_text() == (killed / 'train_log.csv').read_text()
 
 

@@ -25,11 +25,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data.draws import Draw
-from srsenet_plugin.data.prepare import Packing, lmdb_folders, make_benchmark, pack_images
-from srsenet_plugin.models import checkpoints, precision
+from srsenet_plugin.machine import precision
+from srsenet_plugin.machine.compilation import can_compile
+from srsenet_plugin.models import checkpoints
 from srsenet_plugin.models.accelerated_sr_model import AcceleratedSRModel, TrainingStopped
-from srsenet_plugin.models.compilation import can_compile
 from srsenet_plugin.models.random_states import RandomStates
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.weights import files
 
 NETWORKS = {
     'SrSENet': {'type': 'SrSENet', 'num_feat': 16, 'num_block': 2, 'upscale': 4},
@@ -199,7 +201,7 @@ def test_bf16_trains_alike(opt: dict, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_checkpoints_tell_the_network(opt: dict, tmp_path: Path) -> None:
     build(opt).save(0, -1)
-    assert checkpoints.load(tmp_path / 'models/net_g_latest.pth')['network_g'] == opt['network_g']
+    assert files.load(tmp_path / 'models/net_g_latest.pth')['network_g'] == opt['network_g']
 
 
 @pytest.mark.parametrize('arch', ['LapSRN', 'DRCN'])
@@ -281,7 +283,7 @@ def test_resumes_exactly_with_a_network_that_draws(opt: dict, tmp_path: Path) ->
         'resume_state': str(tmp_path / 'training_states/4.state'),
     }
     second = build(opt)
-    second.resume_training(checkpoints.load(opt['path']['resume_state']))
+    second.resume_training(files.load(opt['path']['resume_state']))
     assert train(second, data[4:], 5) == expected[4:]
     assert_same_weights(second.net_g, undisturbed.net_g)
     assert_same_weights(second.net_g_ema, undisturbed.net_g_ema)
@@ -295,11 +297,11 @@ def test_random_states_load_without_running_code(tmp_path: Path) -> None:
     states = RandomStates()
     with states.network():
         torch.rand(3)
-    checkpoints.save(states.state_dict(), tmp_path / 'states')
+    files.save(states.state_dict(), tmp_path / 'states')
     drawn = [random.random(), np.random.rand()]
     with states.network():
         drawn.append(float(torch.rand(())))
-    states.load_state_dict(checkpoints.load(tmp_path / 'states'))
+    states.load_state_dict(files.load(tmp_path / 'states'))
     assert drawn[:2] == [random.random(), np.random.rand()]
     with states.network():
         assert drawn[2] == float(torch.rand(()))
@@ -311,7 +313,7 @@ def test_a_state_of_the_stock_model_is_resumed(opt: dict, tmp_path: Path) -> Non
     stock.save(0, 3)
     opt['path']['pretrain_network_g'] = str(tmp_path / 'models/net_g_3.pth')
     model = build(opt)
-    model.resume_training(checkpoints.load(tmp_path / 'training_states/3.state'))
+    model.resume_training(files.load(tmp_path / 'training_states/3.state'))
     assert train(model, batches(3), 4) == train(stock, batches(3), 4)
 
 
@@ -337,7 +339,7 @@ def test_goes_on_with_a_longer_schedule(opt: dict, tmp_path: Path, short: dict, 
     first.save(0, 3)
     opt['path']['pretrain_network_g'] = str(tmp_path / 'models/net_g_3.pth')
     second = build(opt, scheduler=long)
-    second.resume_training(checkpoints.load(tmp_path / 'training_states/3.state'))
+    second.resume_training(files.load(tmp_path / 'training_states/3.state'))
     assert train(second, data[3:], 4) == expected[3:]
     assert_same_weights(second.net_g, undisturbed.net_g)
 
@@ -479,10 +481,10 @@ def test_stops_between_validation_images(opt: dict, tmp_path: Path) -> None:
 
     opt['path']['pretrain_network_g'] = str(tmp_path / 'models/net_g_2.pth')
     resumed = build(opt)
-    resumed.resume_training(checkpoints.load(tmp_path / 'training_states/2.state'))
+    resumed.resume_training(files.load(tmp_path / 'training_states/2.state'))
     assert '2,photos/psnr,' in (tmp_path / 'train_log.csv').read_text()
     assert resumed.best_metric_results['photos']['psnr']['iter'] == 2
-    assert checkpoints.load(tmp_path / 'training_states/2.state')['validated'] == {'photos': 2}
+    assert files.load(tmp_path / 'training_states/2.state')['validated'] == {'photos': 2}
 
 
 def photos(folder: Path) -> Path:
@@ -621,7 +623,7 @@ def test_two_ranks_equal_one_and_stop_together(workspace: Path, both: Path) -> N
     run(['python', 'basicsr/train.py', *TRAIN_X4, *SHORT, *iterations, 'name=alone'], workspace)
 
     alone = workspace / 'experiments/alone'
-    one, other = (checkpoints.load(folder / 'models/net_g_latest.pth') for folder in (alone, both))
+    one, other = (files.load(folder / 'models/net_g_latest.pth') for folder in (alone, both))
     for key in ('params', 'params_ema'):
         for name, weight in one[key].items():
             torch.testing.assert_close(other[key][name], weight, rtol=0, atol=2e-5)
@@ -654,7 +656,7 @@ def test_a_rank_that_dies(workspace: Path, both: Path) -> None:
 
     run([*TWO_RANKS, '--max-restarts=1', *command, 'name=restarted'], workspace)
     restarted = workspace / 'experiments/restarted'
-    ends = [checkpoints.load(folder / 'models/net_g_latest.pth') for folder in (restarted, both)]
+    ends = [files.load(folder / 'models/net_g_latest.pth') for folder in (restarted, both)]
     for key in ('params', 'params_ema'):
         for name, weight in ends[0][key].items():
             assert torch.equal(ends[1][key][name], weight)

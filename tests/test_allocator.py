@@ -8,7 +8,7 @@ from conftest import run_python
 PAGE_FAULTS = """
 import resource
 import torch
-from srsenet_plugin import allocator
+from srsenet_plugin.machine import allocator
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

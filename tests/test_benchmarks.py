@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from srsenet_plugin import cli
-from srsenet_plugin.data.benchmarks import COUNTS, find_benchmarks, known_name
+from srsenet_plugin.prepare.benchmarks import COUNTS, find_benchmarks, known_name
 
 
 def write(*paths: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from conftest import run, run_python
 from test_autoload import WITHOUT_PLUGIN
 
-from srsenet_plugin import compat
+from srsenet_plugin.toolbox import compat
 
 # Runs BasicSR's train.py as a script without the plugin.
 STOCK_TRAIN = f"""{WITHOUT_PLUGIN}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from srsenet_plugin import VDSR, cli, convert
+from srsenet_plugin import VDSR, cli
 from srsenet_plugin.compare import quality
 from srsenet_plugin.compare.networks import find_network
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.weights import convert, files
 
 
 @pytest.mark.slow
@@ -47,12 +47,12 @@ def test_command(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     out = tmp_path / 'models/vdsr.pth'
     assert cli.main(['convert', str(tmp_path / 'published.pth'), '-o', str(out)]) == 0
     assert capfd.readouterr().out == f'{out}: type: VDSR\n'
-    assert checkpoints.load(out)['scales'] == [2, 3, 4]
+    assert files.load(out)['scales'] == [2, 3, 4]
     assert find_network('VDSR', 3, out).weights is not None
     network = find_network('VDSR', 8, out)
     assert (network.weights, network.no_weights) == (None, f'{out} is for x2, x3, x4')
     net = VDSR(num_feat=2)
-    net.load_state_dict(checkpoints.network_weights(out, 'params'))
+    net.load_state_dict(files.network_weights(out, 'params'))
     assert torch.equal(net.body[10].weight, state['residual_layer.10.conv.weight'])
     assert torch.equal(net.conv_last.weight, state['output.weight'])
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from srsenet_plugin import cli
-from srsenet_plugin.data import download
+from srsenet_plugin.prepare import download
 
 CONTENT = bytes(range(256)) * 20_000
 MD5 = hashlib.md5(CONTENT).hexdigest()

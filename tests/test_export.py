@@ -16,9 +16,10 @@ from conftest import ROOT, write_photo
 from safetensors import safe_open
 from test_upscaler import save_network
 
-from srsenet_plugin import cli, export
+from srsenet_plugin import cli
 from srsenet_plugin.inference.upscaler import Upscaler
-from srsenet_plugin.pretrained import load_network
+from srsenet_plugin.weights import export
+from srsenet_plugin.weights.pretrained import load_network
 
 SIZES = ((1, 8, 8), (1, 30, 47), (3, 9, 5))
 

@@ -28,8 +28,8 @@ from basicsr.models import build_model
 from PIL import Image
 from safetensors.torch import save as safetensors_of
 
-from srsenet_plugin import SrSENet, cli, pretrained
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin import SrSENet, cli
+from srsenet_plugin.weights import files, pretrained
 
 NETWORK = {'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4}
 
@@ -302,9 +302,9 @@ def test_states_are_set_aside(folder: Path, capsys: pytest.CaptureFixture[str]) 
         path = states / '1.state'
         path.write_bytes(content)
         try:
-            checkpoints.load(path)
+            files.load(path)
         except ValueError:
-            checkpoints.prepare_to_resume(Path('x'))
+            files.prepare_to_resume(Path('x'))
             assert '1.state' in capsys.readouterr().err, name
             assert os.listdir(states) == ['1.state.damaged'], name
             (states / '1.state.damaged').unlink()

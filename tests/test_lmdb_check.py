@@ -11,8 +11,8 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from conftest import write_photo
 
 from srsenet_plugin import cli
-from srsenet_plugin.data.lmdb_check import check_lmdb
-from srsenet_plugin.data.prepare import Packing, pack_images
+from srsenet_plugin.prepare.lmdb_check import check_lmdb
+from srsenet_plugin.prepare.packing import Packing, pack_images
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import yaml
 from basicsr.utils import options
 from conftest import run
 
-from srsenet_plugin.data.lmdb_writer import LmdbWriter, encode
-from srsenet_plugin.option_checks import OptionError
+from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
+from srsenet_plugin.toolbox.option_checks import OptionError
 
 
 @pytest.fixture

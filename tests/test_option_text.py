@@ -11,8 +11,8 @@ import pytest
 import yaml
 from basicsr.utils import options
 
-from srsenet_plugin.option_checks import OptionError
-from srsenet_plugin.option_text import OptionLoader, check_forced
+from srsenet_plugin.toolbox.option_checks import OptionError
+from srsenet_plugin.toolbox.option_text import OptionLoader, check_forced
 
 
 def bomb(levels: int, merge: bool = False) -> str:

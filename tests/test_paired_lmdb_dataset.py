@@ -20,10 +20,10 @@ from conftest import write_photo
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data.draws import Draw, random_of
-from srsenet_plugin.data.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb, _map
 from srsenet_plugin.data.paired_lmdb_dataset import _rgb_to_y
-from srsenet_plugin.data.prepare import Packing, lmdb_folders, pack_images
+from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
 SCALE = 4
 

@@ -26,8 +26,8 @@ from PIL import Image
 
 from srsenet_plugin import cli
 from srsenet_plugin.data import imresize
-from srsenet_plugin.data.lmdb_writer import LmdbWriter, encode
-from srsenet_plugin.data.prepare import Packing, benchmark_folders, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
+from srsenet_plugin.prepare.packing import Packing, benchmark_folders, lmdb_folders, make_benchmark, pack_images
 
 
 @pytest.fixture
@@ -481,7 +481,7 @@ def test_disk_fills_up(photos: Path, tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     """The most that a process ever held, its files' cache included."""
     code = (
-        'import resource, sys; from pathlib import Path; from srsenet_plugin.data.prepare import *;'
+        'import resource, sys; from pathlib import Path; from srsenet_plugin.prepare.packing import *;'
         'pack_images(sys.argv[1], Path(sys.argv[2]), "x", Packing(), 2);'
         'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)'
     )

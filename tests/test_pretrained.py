@@ -10,8 +10,9 @@ import torch
 import yaml
 from basicsr.utils import options
 
-from srsenet_plugin import SrSENet, load_pretrained, pretrained
-from srsenet_plugin.option_checks import OptionError
+from srsenet_plugin import SrSENet, load_pretrained
+from srsenet_plugin.toolbox.option_checks import OptionError
+from srsenet_plugin.weights import pretrained
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ print(type(net).__name__, net.upscale, type(loss).__name__, loss.eps, 'basicsr' 
 def test_a_projects_own_architecture_replaces_ours() -> None:
     from basicsr.utils.registry import Registry
 
-    from srsenet_plugin.registries import register_giving_way
+    from srsenet_plugin.toolbox.registries import register_giving_way
 
     registry = Registry('arch')
     theirs_before = type('VDSR', (), {})

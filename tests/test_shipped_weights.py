@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import srsenet_plugin
-from srsenet_plugin import cli, pretrained
+from srsenet_plugin import cli
 from srsenet_plugin.compare import quality, table
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.inference.upscaler import Upscaler
+from srsenet_plugin.weights import pretrained
 
 SCALES = (2, 4, 8)
 BENCHMARKS = ('Set5', 'Set14', 'B100')

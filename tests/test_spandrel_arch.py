@@ -10,7 +10,7 @@ import torch
 from test_upscaler import save_network
 
 import srsenet_plugin.spandrel_arch
-from srsenet_plugin.pretrained import load_network
+from srsenet_plugin.weights.pretrained import load_network
 
 
 @pytest.mark.parametrize(

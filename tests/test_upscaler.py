@@ -43,7 +43,7 @@ def test_colour_equals_the_evaluation(weights: Path, photo: NDArray[np.uint8]) -
     """That of ``srsenet compare``, which rounds Y and takes the coefficients of BasicSR, and so may differ by one."""
     upscaler = Upscaler(4, weights)
     sr = upscaler(photo)
-    net = srsenet_plugin.pretrained.load_network(weights)
+    net = srsenet_plugin.weights.pretrained.load_network(weights)
     _, bgr = quality.upscale(net, 1, np.ascontiguousarray(photo[..., ::-1]), 4)
     assert sr.dtype == np.uint8
     assert sr.shape == (160, 204, 3)
@@ -81,7 +81,7 @@ def test_opaque_images_stay_opaque(weights: Path, photo: NDArray[np.uint8]) -> N
 
 def test_networks_for_colour(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
     path = save_network(tmp_path / 'rgb.pth', num_in_ch=3, num_out_ch=3)
-    net = srsenet_plugin.pretrained.load_network(path)
+    net = srsenet_plugin.weights.pretrained.load_network(path)
     _, bgr = quality.upscale(net, 3, np.ascontiguousarray(photo[..., ::-1]), 4)
     assert np.abs(Upscaler(4, path)(photo).astype(int) - bgr[..., ::-1]).max() <= 1
     assert Upscaler(4, path)(photo[..., 0]).shape == (160, 204)

@@ -47,7 +47,7 @@ class LapSRN(nn.Module):
     """LapSRN: a level for each factor of two, each with its own loss (section 3).
 
     The paper's network has transposed convolutions of 3x3 for the features, which are 812,768 weights at x4, the 813 k
-    of the literature; the published PyTorch weights that :mod:`srsenet_plugin.convert` reads have 4x4 ones. Neither
+    of the literature; the published PyTorch weights that ``srsenet convert`` reads have 4x4 ones. Neither
     count has biases. Scales that are no power of two get a level for each prime factor.
 
     Args:

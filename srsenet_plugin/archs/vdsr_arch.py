@@ -16,7 +16,7 @@ class VDSR(nn.Module):
     """VDSR: ``num_layer`` convolutions with ReLU between them, added to the enlarged image (section 3.1).
 
     With the defaults 664,704 weights, the 665 k of the literature; no biases, as in the published PyTorch weights that
-    :mod:`srsenet_plugin.convert` reads. One network serves all scales: its weights do not depend on ``upscale``.
+    ``srsenet convert`` reads. One network serves all scales: its weights do not depend on ``upscale``.
 
     Args:
         num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.

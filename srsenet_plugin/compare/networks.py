@@ -19,8 +19,7 @@ from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from srsenet_plugin import convert
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.weights import convert, files
 
 # Published networks whose options are not their constructors' defaults: section 4.1 of RCAN's paper, and SwinIR's for
 # classical super-resolution, section 4.1 of its paper.
@@ -109,7 +108,7 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
 
     Options come, the later ones winning, from the constructor's defaults, from :data:`PUBLISHED`, from the option file,
     and from the file of weights, if that says what it is for. Weights of BasicSR's files are ``params_ema`` if they are
-    there, or ``params``; published files that :mod:`srsenet_plugin.convert` knows are taken as they are.
+    there, or ``params``; published files that :mod:`srsenet_plugin.weights.convert` knows are taken as they are.
 
     Args:
         spec (str): Name of a registered architecture, or an option file.
@@ -169,8 +168,8 @@ def _from_option_file(path: str) -> dict[str, Any]:
 def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any], list[int]]:
     """The weights of a file, and the options and the scales that they are for as far as it tells them."""
     try:
-        content = checkpoints.load(path)
-        weights = checkpoints.weights_of(content, path, 'params_ema')
+        content = files.load(path)
+        weights = files.weights_of(content, path, 'params_ema')
     except OSError as error:
         raise ValueError(f'{path} cannot be read: {error.strerror}') from error
     converted = convert.convert_state_dict(weights)

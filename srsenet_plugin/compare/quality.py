@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from srsenet_plugin.data.benchmarks import COUNTS
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.prepare.benchmarks import COUNTS
 
 Scores = dict[str, tuple[float, float]]
 """PSNR (dB) and SSIM of each image, by its key."""

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from srsenet_plugin import pretrained
 from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, name_of
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
-from srsenet_plugin.inference.upscaler import find_device
+from srsenet_plugin.machine.devices import find_device
+from srsenet_plugin.weights import pretrained
 
 Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
 """Scores and files of the images, by method and benchmark."""

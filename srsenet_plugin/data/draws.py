@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import torch
 
 
 class Draw(int):
@@ -66,38 +63,6 @@ def skipped_samples(sampler: Any) -> int:
     """How many samples of its epoch a sampler leaves out, over all ranks."""
     epoch, samples = sampler.resumed
     return samples if epoch == sampler.epoch else 0
-
-
-@functools.cache
-def apply() -> None:
-    """Makes BasicSR's ``EnlargedSampler`` yield draws, which are its indices to any other dataset."""
-    from basicsr.data.data_sampler import EnlargedSampler
-
-    stock_init, stock_iter = EnlargedSampler.__init__, EnlargedSampler.__iter__
-    stock_set_epoch = EnlargedSampler.set_epoch
-
-    @functools.wraps(stock_init)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        stock_init(self, *args, **kwargs)
-        position.follow(self)
-
-    @functools.wraps(stock_iter)
-    def iterate_draws(self: Any) -> Iterator[Draw]:
-        seed = torch.initial_seed() - self.rank  # BasicSR seeds each rank with manual_seed + rank
-        skipped = skipped_samples(self)
-        for i, index in enumerate(stock_iter(self)):
-            place = i * self.num_replicas + self.rank
-            if place >= skipped:
-                yield Draw(index, (seed, self.epoch, place))
-
-    @functools.wraps(stock_set_epoch)
-    def set_epoch(self: Any, epoch: int) -> None:
-        stock_set_epoch(self, epoch)
-        position.start(self)
-
-    EnlargedSampler.__init__ = init
-    EnlargedSampler.__iter__ = iterate_draws
-    EnlargedSampler.set_epoch = set_epoch
 
 
 def random_of(index: int) -> Any:

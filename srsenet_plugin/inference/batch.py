@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from srsenet_plugin.allocator import return_free_memory
 from srsenet_plugin.inference.image_files import FORMATS, read_photo, write_photo
+from srsenet_plugin.machine.allocator import return_free_memory
 
 
 @dataclass

@@ -20,7 +20,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
-from srsenet_plugin.data.source_images import loses_bits
+from srsenet_plugin.prepare.source_images import loses_bits
 
 FORMATS = {
     '.png': 'PNG',

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srsenet_plugin import pretrained
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
-from srsenet_plugin.models.precision import DTYPES, amp_dtype
+from srsenet_plugin.machine.devices import find_device
+from srsenet_plugin.machine.precision import DTYPES, amp_dtype
+from srsenet_plugin.weights import pretrained
 
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 # MATLAB's rgb2ycbcr of RGB in [0, 1], as fractions of 255.
@@ -190,23 +191,6 @@ def upscale(image: NDArray, scale: int = 4, **options: Any) -> NDArray:
 @lru_cache(maxsize=1)
 def _upscaler(scale: int, **options: Any) -> Upscaler:
     return Upscaler(scale, **options)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name, after a try whether it is there.
-
-    Args:
-        name (str): A device of torch's, or ``auto`` for CUDA if there is any and the processor otherwise.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    try:
-        device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'--device {name}: {str(error).partition(chr(10))[0]}') from None
-    return device
 
 
 def _dtypes(precision: str, device_type: str) -> tuple[torch.dtype, torch.dtype]:

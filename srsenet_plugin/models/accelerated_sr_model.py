@@ -21,14 +21,15 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from srsenet_plugin.allocator import keep_freed_memory
 from srsenet_plugin.data.draws import position
+from srsenet_plugin.machine.allocator import keep_freed_memory
+from srsenet_plugin.machine.compilation import can_compile
+from srsenet_plugin.machine.precision import amp_dtype, grad_scaler
 from srsenet_plugin.models import checkpoints
-from srsenet_plugin.models.compilation import can_compile
-from srsenet_plugin.models.precision import amp_dtype, grad_scaler
 from srsenet_plugin.models.random_states import RandomStates
 from srsenet_plugin.models.stopping import StopSignals
 from srsenet_plugin.models.training_log import TrainingLog
+from srsenet_plugin.weights import files
 
 # Images of each validation that TensorBoard shows.
 TENSORBOARD_IMAGES = 4
@@ -353,7 +354,7 @@ class AcceleratedSRModel(SRModel):
 
     def _try_to_save(self, content: Mapping[str, Any], path: Path) -> bool:
         try:
-            checkpoints.save(content, path)
+            files.save(content, path)
         except (OSError, RuntimeError) as error:  # the disk is full, for instance, which must not end the training
             get_root_logger().warning(f'{path} could not be saved ({error}). Training goes on; older checkpoints stay.')
             return False
@@ -408,7 +409,7 @@ class AcceleratedSRModel(SRModel):
         """
         bare = self.get_bare_model(net)
         try:
-            weights = dict(checkpoints.network_weights(load_path, param_key))
+            weights = dict(files.network_weights(load_path, param_key))
             self._print_different_keys_loading(bare, weights, strict)
             bare.load_state_dict(weights, strict=strict)
         except (ValueError, RuntimeError) as error:
@@ -442,7 +443,7 @@ def _identity(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_that_state_fits(opt: Mapping[str, Any]) -> None:
     path = opt['path']['resume_state']
-    made_with = checkpoints.load(path).get('made_with')
+    made_with = files.load(path).get('made_with')
     if made_with is not None and made_with != _identity(opt):
         raise TrainingStopped(
             f'{path} does not fit the option file.\n  state: {made_with}\n  options: {_identity(opt)}'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import signal
 import threading
 from types import FrameType
@@ -47,20 +45,3 @@ class StopSignals:
         received = torch.tensor(self._received)
         distributed.all_reduce(received, distributed.ReduceOp.MAX, group=self._group)
         return int(received)
-
-
-@functools.cache
-def apply() -> None:
-    """Keeps signals that go to the group of a training, from torchrun or a terminal, from BasicSR's loader workers: the
-    death of one would end the training at once. They still end with their parent."""
-    from basicsr import data
-
-    stock = data.worker_init_fn
-
-    @functools.wraps(stock)
-    def leave_group_and_initialize(*args: Any, **kwargs: Any) -> None:
-        if hasattr(os, 'setpgid'):
-            os.setpgid(0, 0)
-        stock(*args, **kwargs)
-
-    data.worker_init_fn = leave_group_and_initialize

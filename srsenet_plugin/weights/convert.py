@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.weights import files
 
 
 def _vdsr_keys() -> dict[str, str]:
@@ -96,11 +96,11 @@ def convert_file(source: str | os.PathLike[str], target: Path) -> dict[str, Any]
     """
     if target.exists():
         raise FileExistsError(f'{target} exists already. Delete it, or name another file.')
-    converted = convert_state_dict(checkpoints.network_weights(source, None))
+    converted = convert_state_dict(files.network_weights(source, None))
     if converted is None:
         raise ValueError(
             f"{source} is not one of the releases that can be converted: twtygqyy's VDSR and LapSRN x4, as state dicts."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    checkpoints.save(converted, target)
+    files.save(converted, target)
     return converted['network_g']

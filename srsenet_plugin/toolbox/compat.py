@@ -20,7 +20,7 @@ import torch
 import yaml
 from torch.nn.parallel import DistributedDataParallel
 
-from srsenet_plugin.option_text import OptionLoader
+from srsenet_plugin.toolbox.option_text import OptionLoader
 
 
 class Report(NamedTuple):

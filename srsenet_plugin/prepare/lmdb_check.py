@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from srsenet_plugin.data.image_run import shorten
 from srsenet_plugin.data.manifest import MANIFEST, read_manifest
 from srsenet_plugin.data.mapped_lmdb import locate_values
-from srsenet_plugin.data.source_images import FORMATS
+from srsenet_plugin.prepare.image_run import shorten
+from srsenet_plugin.prepare.source_images import FORMATS
 
 META_INFO_LINE = re.compile(r'(?P<key>[^.]*)\..* \((\d+),(\d+),(\d+)\) \d+')
 

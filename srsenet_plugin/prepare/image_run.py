@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from srsenet_plugin.data.source_images import BadImageError, Opener, key_of
+from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of
 
 T = TypeVar('T')
 

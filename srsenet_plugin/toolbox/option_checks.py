@@ -13,10 +13,10 @@ import torch
 import yaml
 from torch import distributed
 
-from srsenet_plugin import pretrained
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.models import checkpoints
-from srsenet_plugin.option_text import check_forced
+from srsenet_plugin.toolbox.option_text import check_forced
+from srsenet_plugin.weights import pretrained
 
 
 class OptionError(SystemExit):

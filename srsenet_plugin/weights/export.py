@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from srsenet_plugin import pretrained
 from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.weights import pretrained
 
 Metadata = dict[str, str]
 Run = Callable[[Tensor], Tensor]

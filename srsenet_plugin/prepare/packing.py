@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srsenet_plugin.data.image_run import ImageRun
 from srsenet_plugin.data.imresize import imresize
-from srsenet_plugin.data.lmdb_check import check_lmdb
-from srsenet_plugin.data.lmdb_writer import EncodedImage, LmdbWriter, encode
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.data.source_images import BadImageError, Opener, key_of, open_source, read_image, read_size
-from srsenet_plugin.data.staging import staging_folder
+from srsenet_plugin.prepare.image_run import ImageRun
+from srsenet_plugin.prepare.lmdb_check import check_lmdb
+from srsenet_plugin.prepare.lmdb_writer import EncodedImage, LmdbWriter, encode
+from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of, open_source, read_image, read_size
+from srsenet_plugin.prepare.staging import staging_folder
 
 Source = str | os.PathLike[str]
 
@@ -103,7 +103,7 @@ def pack_images(
     left as they are.
 
     Args:
-        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.data.source_images.open_source`.
+        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
         out (Path): Folder that the LMDBs are made in.
         name (str): Start of the LMDBs' names, such as ``DIV2K_train``.
         packing (Packing): What to store.
@@ -173,7 +173,7 @@ def make_benchmark(
     Scales whose folders are there already are left as they are; the others appear together, when they are complete.
 
     Args:
-        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.data.source_images.open_source`.
+        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
         out (Path): Folder that the folders are made in.
         scales (Sequence[int]): Scales, each 2 or more.
         workers (int, optional): Threads. Default: one for each processor.

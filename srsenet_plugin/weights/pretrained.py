@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from srsenet_plugin.archs.srsenet_arch import SrSENet
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.weights import files
 
-FOLDER = Path(__file__).parent / 'weights'
+FOLDER = Path(__file__).parent
 CHECKSUMS = 'SHA256SUMS'
 
 
@@ -76,8 +76,8 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
         ValueError: The file is damaged, or holds weights of another network.
         OSError: The file cannot be read.
     """
-    content = checkpoints.load(path)
-    weights = checkpoints.weights_of(content, path, 'params_ema')
+    content = files.load(path)
+    weights = files.weights_of(content, path, 'params_ema')
     told = content.get('network_g')
     told = told if isinstance(told, Mapping) else {}
     if told.get('type', 'SrSENet') != 'SrSENet':

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from srsenet_plugin.data.source_images import SUFFIXES
+from srsenet_plugin.prepare.source_images import SUFFIXES
 
 # Images of each, by BasicSR's name
 COUNTS = {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100, 'Manga109': 109}
@@ -50,7 +50,7 @@ def find_benchmarks(source: str | os.PathLike[str], out: Path) -> list[Benchmark
     Args:
         source (str | PathLike): The folder of a benchmark, in which the images may be in a folder of their own; a
             folder of such folders with known names; or an archive or URI, which is left for
-            :func:`~srsenet_plugin.data.source_images.open_source`.
+            :func:`~srsenet_plugin.prepare.source_images.open_source`.
         out (Path): Folder of the one benchmark, or folder for the folders of all.
 
     Returns:

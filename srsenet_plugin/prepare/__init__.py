@@ -1,0 +1,1 @@
+"""What ``srsenet prepare`` does: LMDBs and benchmark folders from HR images."""
