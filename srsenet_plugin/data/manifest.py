@@ -33,8 +33,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder, MANIFEST)
     try:
         manifest = json.loads(path.read_text(encoding='utf-8'))
+        for image in manifest['images'].values():
+            str(image['sha256']), tuple(image['shape'])
         return {'recipe': dict(manifest['recipe']), 'images': dict(manifest['images'])}
     except (FileNotFoundError, NotADirectoryError):
         return {'recipe': {}, 'images': {}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f'{path} is damaged ({error}).') from None
