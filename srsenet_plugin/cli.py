@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from srsenet_plugin.version import __version__
+
+if TYPE_CHECKING:
+    from srsenet_plugin.prepare.packing import Prepared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,13 +117,16 @@ def _parser() -> argparse.ArgumentParser:
         )
     for kind in (div2k, folder, benchmark):
         kind.add_argument('--out', type=Path, required=True, help='folder to make the data in')
-        kind.add_argument('--scales', type=_scale, nargs='+', default=[2, 4, 8], help='default: 2 4 8')
+        kind.add_argument(
+            '--scales', type=_scale, nargs='+', action=_Different, default=[2, 4, 8], help='default: 2 4 8'
+        )
         kind.add_argument('--skip-bad', action='store_true', help='leave out images that cannot be used, and list them')
     for kind in (div2k, folder):
         kind.add_argument(
             '--downsizes',
             type=_downsize,
             nargs='+',
+            action=_Different,
             default=[1],
             metavar='SIZE',
             help="take each image at these sizes, as the paper's authors do at 1 0.7 0.5; default: 1",
@@ -135,6 +142,18 @@ def _parser() -> argparse.ArgumentParser:
     for kind in (div2k, folder, benchmark, verify):
         kind.add_argument('--workers', type=_positive, help='threads; default: one for each processor')
     return parser
+
+
+class _Different(argparse.Action):
+    """Refuses a value that is named twice: one of the two was meant to be another."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+        if twice:
+            raise argparse.ArgumentError(self, f'{", ".join(twice)} is named twice')
+        setattr(namespace, self.dest, values)
 
 
 def _scale(text: str) -> int:
@@ -242,7 +261,7 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
 
     args.name = 'DIV2K_train'
     if args.source is None:
-        args.source = archive = args.out / 'DIV2K_train_HR.zip'
+        archive = args.out / 'DIV2K_train_HR.zip'
         if not all(folder.exists() for folder in packing.lmdb_folders(args.out, args.name, args.scales)):
             if args.download:
                 download.fetch_div2k(archive)
@@ -251,6 +270,8 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
                     f'There is no {archive}. --download fetches it; by hand, put {download.URL} there; '
                     'or name the folder or archive with --source.'
                 )
+        if archive.exists():  # which may be deleted once the LMDBs are there
+            args.source = archive
     _prepare_folder(args)
 
 
@@ -258,27 +279,29 @@ def _prepare_folder(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import packing
 
     recipe = packing.Packing(args.scales, args.downsizes, args.color, args.encoding, args.gt_size)
-    left_out = packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad)
-    _report(packing.lmdb_folders(args.out, args.name, args.scales), left_out)
+    _report(packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad))
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import benchmarks, packing
 
-    for found in benchmarks.find_benchmarks(args.source, args.out):
-        left_out = packing.make_benchmark(
-            found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+    for found in benchmarks.find_hr_images(args.source, args.out):
+        _report(
+            packing.make_benchmark(
+                found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+            )
         )
-        _report(packing.benchmark_folders(found.out, args.scales), left_out)
 
 
-def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:
-    if left_out:
-        print(f'Left out {len(left_out)} images:', file=sys.stderr)
-        for name, reason in left_out.items():
+def _report(prepared: Prepared) -> None:
+    if prepared.left_out:
+        print(f'Left out {len(prepared.left_out)} images:', file=sys.stderr)
+        for name, reason in prepared.left_out.items():
             print(f'  {name} {reason}', file=sys.stderr)
-    for path in made:
+    for path in prepared.made:
         print(path)
+    for path in prepared.left_alone:
+        print(f'{path} is there already: left alone.', file=sys.stderr)
 
 
 def _verify(args: argparse.Namespace) -> None:

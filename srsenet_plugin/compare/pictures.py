@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from srsenet_plugin.compare.quality import Benchmark, Scores, read_bgr
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.whole_files import whole_file
 
 MAX_PANELS = 3
 
@@ -119,6 +120,5 @@ def _show(axes: object, bgr: NDArray[np.uint8], caption: str) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    part = path.with_name(f'{path.stem}.part.png')
-    figure.savefig(part, dpi=110)
-    part.replace(path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=110)

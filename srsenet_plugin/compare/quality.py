@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.whole_files import whole_folder
 from srsenet_plugin.prepare.benchmarks import COUNTS
 
 Scores = dict[str, tuple[float, float]]
@@ -149,17 +149,13 @@ def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchma
             return {name: tuple(values) for name, values in content['scores'].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not there, or damaged
-    part = folder.with_name(folder.name + '.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     scores: Scores = {}
-    for name, (gt, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
-        scored, bgr = upscale(net, channels, read_bgr(lr), benchmark.scale)
-        scores[name] = score(scored, read_bgr(gt), benchmark.scale)
-        write_image(part / f'{name}.png', bgr)
-    (part / 'scores.json').write_text(json.dumps({'key': key, 'scores': scores}), encoding='utf-8')
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        for name, (gt, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
+            scored, bgr = upscale(net, channels, read_bgr(lr), benchmark.scale)
+            scores[name] = score(scored, read_bgr(gt), benchmark.scale)
+            write_image(part / f'{name}.png', bgr)
+        (part / 'scores.json').write_text(json.dumps({'key': key, 'scores': scores}), encoding='utf-8')
     return scores
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from srsenet_plugin.compare.cost import Complexity
+from srsenet_plugin.data.whole_files import whole_file
 
 
 @dataclass
@@ -170,7 +171,6 @@ def as_json(rows: Mapping[int, Sequence[Row]]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name first."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, encoding='utf-8')
-    part.replace(path)
+    """Writes a file, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding='utf-8')
