@@ -221,8 +221,13 @@ def _compare(args: argparse.Namespace) -> None:
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
-    for note in (f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.notes):
-        print(note)
+    for scale in rows:
+        methods: dict[str, list[str]] = {}
+        for row in rows[scale]:
+            for note in row.notes:
+                methods.setdefault(note, []).append(row.method)
+        for note, names in methods.items():
+            print(f'x{scale} {", ".join(names)}: {note}')
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))

@@ -134,6 +134,18 @@ print(cost.peak_memory({'type': 'Bicubic', 'upscale': 4}, 3, 4, torch.device('cp
     assert 22e6 < float(needed) < 300e6
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='measured on Linux only')
+def test_the_process_that_measures_runs_nothing_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ('torch', 'json', 'basicsr', 'srsenet_plugin', 'sitecustomize'):
+        (tmp_path / f'{module}.py').write_text(f'open("{module} was run", "w")')
+    monkeypatch.chdir(tmp_path)
+    assert cost.peak_memory({'type': 'Bicubic', 'upscale': 4}, 3, 4, torch.device('cpu'))
+    assert not list(tmp_path.glob('* was run'))
+
+
 # How good it is
 
 
@@ -321,6 +333,111 @@ def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch
     assert again('FSRCNN') == ['FSRCNN'] * 2
 
 
+@pytest.mark.parametrize('harm', ['deleted', 'garbled', 'blackened', 'swapped', 'a folder'])
+def test_images_that_were_not_scored_are_made_anew(benchmarks: Path, tmp_path: Path, harm: str) -> None:
+    arguments = ('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
+    compare(*arguments)
+    expected = read(tmp_path)
+    image = tmp_path / 'x4/Bicubic/Set5/coffee.png'
+    png = image.read_bytes()
+    if harm == 'garbled':
+        image.write_bytes(png[:500] + b'?' + png[501:])
+    elif harm == 'blackened':
+        cv2.imwrite(str(image), np.zeros_like(cv2.imread(str(image))))
+    elif harm == 'swapped':
+        shutil.copy(image.with_name('chelsea.png'), image)
+    else:
+        image.unlink()
+    compare(*arguments)
+    assert image.read_bytes() == png
+    assert read(tmp_path) == expected
+
+
+def test_two_runs_in_one_folder(benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one, of other weights, starts and ends while the first one is in the middle of a benchmark."""
+    out = tmp_path / 'out'
+    files = {seed: tmp_path / f'{seed}.pth' for seed in (0, 1)}
+    for seed, file in files.items():
+        torch.manual_seed(seed)
+        torch.save(FSRCNN(upscale=4).state_dict(), file)
+
+    def run_with(seed: int, folder: Path) -> dict[str, Any]:
+        compare(
+            *('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', folder),
+            *('--archs', 'FSRCNN', '--weights', f'FSRCNN={files[seed]}'),
+        )
+        return read(folder)
+
+    expected = {seed: run_with(seed, tmp_path / f'alone{seed}') for seed in files}
+    scored: list[object] = []
+    score = quality.score
+
+    def interrupt(*arguments: Any) -> tuple[float, float]:
+        scored.append(arguments)
+        if len(scored) == 2:
+            assert run_with(1, out) == expected[1]
+        return score(*arguments)
+
+    monkeypatch.setattr(quality, 'score', interrupt)
+    assert run_with(0, out) == expected[0]
+    for seed in files:  # and what they have left is not mixed up afterwards
+        assert run_with(seed, out) == expected[seed]
+        for image in (tmp_path / f'alone{seed}').rglob('FSRCNN/*/*.png'):
+            assert (out / image.relative_to(tmp_path / f'alone{seed}')).read_bytes() == image.read_bytes()
+    assert not list(out.rglob('.*'))
+
+
+def test_what_a_user_has_put_beside_the_results_stays(benchmarks: Path, tmp_path: Path) -> None:
+    mine = [tmp_path / 'x4/Bicubic/Set5/notes.txt', tmp_path / 'x4/Bicubic/Set5.part/notes.txt']
+    for file in mine:
+        file.parent.mkdir(parents=True)
+        file.write_text('mine')
+    compare('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
+    assert [file.read_text() for file in mine] == ['mine', 'mine']
+
+
+def test_images_within_the_border_cost_themselves_alone(
+    benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Of 18x40 pixels no window of SSIM is left at x4; of 19 or more one is."""
+    for name, box in {'icon': (0, 0, 4, 4), 'strip': (0, 0, 16, 40), 'small': (0, 0, 20, 20)}.items():
+        write_photo('coffee.png', tmp_path / f'source/{name}.png', box)
+    shutil.copy(benchmarks / 'Set5/GTmod4/coffee.png', tmp_path / 'source/coffee.png')
+    make_benchmark(tmp_path / 'source', tmp_path / 'with/Mine', [4])
+    for name in ('icon', 'strip'):
+        (tmp_path / f'source/{name}.png').unlink()
+    make_benchmark(tmp_path / 'source', tmp_path / 'without/Mine', [4])
+    found = {}
+    for folder in ('with', 'without'):
+        out = tmp_path / folder / 'out'
+        arguments = ('--scale', 4, '--no-timing', '--benchmarks', tmp_path / folder, '--out', out)
+        compare(*arguments, '--archs', 'Bicubic', 'SrSENet')
+        compare(*arguments, '--archs', 'Bicubic', '--results', f'Theirs={tmp_path}/with/out/x4/Bicubic')
+        found[folder] = {name: row['scores'] for name, row in read(out)['4'].items()}
+        if folder == 'with':
+            note = 'Mine: the means are without icon, strip, smaller than the 19x19 pixels that a score needs'
+            printed = capfd.readouterr().out
+            assert f'x4 Bicubic, SrSENet: {note}\n' in printed
+            assert f'x4 Bicubic, Theirs: {note}\n' in printed
+    assert found['with'] == found['without']
+    assert found['with']['Bicubic'] == found['with']['Theirs']
+    assert np.isfinite(found['with']['Bicubic']['Mine']).all()
+
+
+def test_a_benchmark_of_images_within_the_border_has_no_score(
+    benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    write_photo('coffee.png', tmp_path / 'source/icon.png', (0, 0, 8, 8))
+    make_benchmark(tmp_path / 'source', tmp_path / 'data/Mine', [4])
+    shutil.copytree(benchmarks / 'Set5', tmp_path / 'data/Set5')
+    compare(
+        *('--scale', 4, '--no-timing', '--benchmarks', tmp_path / 'data', '--out', tmp_path / 'out'),
+        *('--archs', 'Bicubic'),
+    )
+    assert list(read(tmp_path / 'out')['4']['Bicubic']['scores']) == ['Set5']
+    assert 'Mine: the means are without icon' in capfd.readouterr().out
+
+
 def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     torch.save({'params': {'x': torch.zeros(1)}}, tmp_path / 'wrong.pth')
     (tmp_path / 'damaged.pth').write_bytes(b'no weights')
@@ -386,6 +503,27 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
     shutil.rmtree(test)
     compare(*arguments, status=1)
     assert f'x4 Tested: {tmp_path}/results/test_x4 holds no folder Set5 or B100 or Mine' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('files', 'owners'),
+    [
+        (['img', 'img_2'], ['img', 'img_2']),
+        (['img_test_x4', 'img_2_test_x4'], ['img_test_x4', 'img_2_test_x4']),
+        (['img_2', 'img_2_2'], ['img_2', 'img_2_2']),  # a test named 2
+        (['img', 'img_2', 'img_2_2'], ['img', 'img_2']),
+        (['img_psnr31', 'img_2_psnr29'], ['img_psnr31', 'img_2_psnr29']),
+        (['img_2_test'], [None, 'img_2_test']),
+        (['img_test'], ['img_test', None]),
+        (['img_a', 'img_2_a', 'img_b', 'img_2_b'], [None, None]),  # whose are they?
+    ],
+)
+def test_finished_images_whose_names_begin_alike(tmp_path: Path, files: list[str], owners: list[str | None]) -> None:
+    for file in files:
+        (tmp_path / f'{file}.png').touch()
+    (tmp_path / 'img_2_psnr.txt').touch()
+    found = quality._results_of(['img', 'img_2'], tmp_path)
+    assert [paths[0].stem if len(paths) == 1 else None for paths in found.values()] == owners
 
 
 @pytest.mark.parametrize(

@@ -143,12 +143,25 @@ def peak_memory(options: Mapping[str, Any], channels: int, scale: int, device: t
         ValueError: The process failed.
     """
     arguments = json.dumps({'options': options, 'channels': channels, 'scale': scale, 'device': str(device)})
-    command = [sys.executable, '-m', __name__, arguments]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, '-c', _start_like_this_process(), arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f'killed by signal {-result.returncode}: too little memory?']
         raise ValueError(f'memory: {lines[-1]}')
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def _start_like_this_process() -> str:
+    """Code that searches for modules where this process does, and then runs :func:`main`.
+
+    By itself Python searches the working folder first, and would run a ``torch.py`` that happens to lie there.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    return f'import sys; sys.path[:] = {path!a}; from {__name__} import main; main()'
 
 
 def _measure_peak_memory(options: dict[str, Any], channels: int, scale: int, device: str) -> float | None:
@@ -186,7 +199,3 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.disable(logging.INFO)
     print(json.dumps(_measure_peak_memory(**json.loads((argv or sys.argv[1:])[0]))))
-
-
-if __name__ == '__main__':
-    main()

@@ -120,13 +120,24 @@ def _compare_scale(
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
     for row in rows:
-        row.scores = {name: quality.means(scores) for name, (scores, _) in results.get(row.method, {}).items()}
+        for benchmark in benchmarks:
+            scores, _ = results.get(row.method, {}).get(benchmark.name, (None, None))
+            if scores:
+                row.scores[benchmark.name] = quality.means(scores)
+            if scores is not None and scores.keys() != benchmark.pairs.keys():
+                row.notes.append(_left_out(benchmark, scores))
     times, problems = cost.latencies(nets, scale, device) if nets else ({}, {})
     for row in rows:
         row.latency = times.get(row.method)
         if row.method in problems:
             row.problems.append(f'time: {problems[row.method]}')
     return rows, results
+
+
+def _left_out(benchmark: Benchmark, scores: Scores) -> str:
+    side = quality.smallest_side(benchmark.scale)
+    names = ', '.join(name for name in benchmark.pairs if name not in scores)
+    return f'{benchmark.name}: the means are without {names}, smaller than the {side}x{side} pixels that a score needs'
 
 
 def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:
