@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import run, run_python, write_photo
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,7 +24,7 @@ from skimage.metrics import structural_similarity
 
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, pictures, quality, table
-from srsenet_plugin.compare.networks import Network, find_network
+from srsenet_plugin.compare.networks import Network, find_network, import_projects
 from srsenet_plugin.prepare.packing import make_benchmark
 
 ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
@@ -333,7 +335,7 @@ def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch
     assert again('FSRCNN') == ['FSRCNN'] * 2
 
 
-@pytest.mark.parametrize('harm', ['deleted', 'garbled', 'blackened', 'swapped', 'a folder'])
+@pytest.mark.parametrize('harm', ['deleted', 'garbled', 'blackened', 'swapped'])
 def test_images_that_were_not_scored_are_made_anew(benchmarks: Path, tmp_path: Path, harm: str) -> None:
     arguments = ('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
     compare(*arguments)
@@ -624,6 +626,110 @@ def test_a_network_that_fails_while_it_is_timed_leaves_the_others() -> None:
     times, problems = cost.latencies({'a': (Failing(), 1), 'b': (Bicubic(2), 1)}, 2, torch.device('cpu'))
     assert list(times) == ['b']
     assert problems == {'a': 'AssertionError: too large'}
+
+
+# Networks of other projects
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with a project built on BasicSR, which registers its architectures as such projects do."""
+    archs = tmp_path / 'my_project/archs'
+    archs.mkdir(parents=True)
+    (tmp_path / 'my_project/__init__.py').write_text('from .archs import *\n')
+    (archs / '__init__.py').write_text(
+        """
+import importlib
+from os import path
+from basicsr.utils import scandir
+for file in scandir(path.dirname(path.abspath(__file__)), suffix='_arch.py'):
+    importlib.import_module(f'my_project.archs.{file[:-3]}')
+"""
+    )
+    (archs / 'widest_arch.py').write_text(
+        """
+from torch import nn
+from basicsr.utils.registry import ARCH_REGISTRY
+from my_project.blocks import Enlarge
+
+@ARCH_REGISTRY.register()
+class WidestNet(nn.Module):
+    def __init__(self, num_in_ch=3, num_out_ch=3, num_feat=64, upscale=4):
+        super().__init__()
+        self.conv = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.enlarge = Enlarge(num_feat, num_out_ch, upscale)
+
+    def forward(self, x):
+        return self.enlarge(self.conv(x))
+"""
+    )
+    (tmp_path / 'my_project/blocks.py').write_text(
+        """
+from torch import nn
+
+class Enlarge(nn.Sequential):
+    def __init__(self, num_feat, num_ch, scale):
+        super().__init__(nn.Conv2d(num_feat, num_ch * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+"""
+    )
+    (tmp_path / 'torch.py').write_text('open("torch.py was run", "w")')
+    (tmp_path / 'train_Wide_x4.yml').write_text('network_g:\n  type: WidestNet\n  num_feat: 8\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'my_project']:
+        del sys.modules[name]
+    ARCH_REGISTRY._obj_map.pop('WidestNet', None)
+
+
+@pytest.mark.slow
+def test_the_literal_command_for_another_project(project: Path, benchmarks: Path) -> None:
+    """A network of the working folder, and one of an option file, with weights and all measurements."""
+    sys.path.append(str(project))
+    import_projects(['my_project'])
+    torch.save({'params': find_network('WidestNet', 4).build().state_dict()}, 'widest.pth')
+    command = ['srsenet', 'compare', '--scale', 4, '--import', 'my_project', '--benchmarks', benchmarks]
+    run([*command, '--archs', 'WidestNet', 'train_Wide_x4.yml', '--weights', 'WidestNet=widest.pth'], project)
+    found = read(project / 'results/compare')['4']
+    assert set(found['WidestNet']['scores']) == {'Set5', 'B100', 'Mine'}
+    for method, feats in (('WidestNet', 64), ('Wide', 8)):
+        assert found[method]['complexity']['macs'] == 180 * 320 * 9 * (3 * feats + 48 * feats)
+        assert found[method]['memory'] > 1e6
+        assert found[method]['problems'] == []
+    assert not (project / 'torch.py was run').exists()
+
+
+def test_code_of_another_project_that_changes_is_seen(project: Path) -> None:
+    sys.path.append(str(project))
+    import_projects(['my_project'])
+    before = find_network('WidestNet', 4).digest()
+    assert find_network('WidestNet', 4).digest() == before
+    with (project / 'my_project/blocks.py').open('a') as file:
+        file.write('# changed')
+    assert find_network('WidestNet', 4).digest() != before
+
+
+def test_projects_that_cannot_be_imported_are_named(project: Path, capfd: pytest.CaptureFixture) -> None:
+    arguments = ['--scale', 4, '--archs', 'WidestNet', '--no-timing', '--out', project / 'out']
+    compare(*arguments, status=1)
+    assert 'WidestNet is not registered. There are ' in (printed := capfd.readouterr().err)
+    assert 'or import the module that registers it.' in printed
+    shutil.rmtree(project / 'out')
+    for name, code, message in (
+        ('none', '', "ModuleNotFoundError: No module named 'none'"),
+        ('old', 'import torchvision.transforms.functional_tensors', 'ModuleNotFoundError: No module named'),
+        ('broken', 'import (', 'SyntaxError: invalid syntax'),
+        (
+            'twice',
+            'from basicsr.utils.registry import ARCH_REGISTRY\n@ARCH_REGISTRY.register()\nclass EDSR: pass',
+            "AssertionError: An object named 'EDSR' was already registered in 'arch' registry!",
+        ),
+    ):
+        if code:
+            (project / f'{name}.py').write_text(code)
+        compare(*arguments, '--import', name, status=1)
+        assert f'srsenet: {name} cannot be imported: {message}' in capfd.readouterr().err
+    assert not (project / 'out').exists()
 
 
 @pytest.mark.slow
