@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data.draws import Draw
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.machine import precision
 from srsenet_plugin.machine.compilation import can_compile
 from srsenet_plugin.models import checkpoints
@@ -429,10 +430,14 @@ def test_resumes_from_the_newest_sound_state(opt: dict, tmp_path: Path, capsys: 
     state, network = tmp_path / 'training_states/10.state', tmp_path / 'models/net_g_3.pth'
     state.write_bytes(state.read_bytes()[:-1000])
     network.write_bytes(network.read_bytes()[:100])
-    (tmp_path / 'models/net_g_11.pth.part').write_bytes(b'half')
+    leftover = tmp_path / f'models/.{MARK}-0123456789abcdef.pth'
+    leftover.write_bytes(b'half')
+    own = tmp_path / 'models/notes.part'
+    own.write_text('of the user')
     checkpoints.prepare_to_resume(tmp_path)
     assert sorted(path.name for path in tmp_path.glob('*/*.state')) == ['1.state', '2.state']
-    assert not list(tmp_path.glob('*/*.part'))
+    assert not leftover.exists()
+    assert own.read_text() == 'of the user'
     printed = capsys.readouterr().err.splitlines()
     assert [line.split(': ')[:2] for line in printed if line.startswith('warning')] == [
         ['warning', f'not resuming from {state}'],
@@ -522,7 +527,7 @@ def test_curves(opt: dict, tmp_path: Path) -> None:
     model._log.draw()
     assert (tmp_path / 'train_log.csv').read_text().splitlines()[:2] == ['iter,name,value', '1,lr,0.001']
     assert (tmp_path / 'curves.png').stat().st_size > 10_000
-    assert not (tmp_path / 'curves.part.png').exists()
+    assert not list(tmp_path.glob(f'*{MARK}*'))
 
 
 SHORT = [

@@ -17,6 +17,7 @@ from PIL import Image
 from test_upscaler import save_network
 
 from srsenet_plugin import cli
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.inference import batch, image_files
 from srsenet_plugin.inference.batch import find_targets
 from srsenet_plugin.inference.upscaler import Upscaler
@@ -128,7 +129,7 @@ def test_bad_images_do_not_stop_the_others(folder: Path, capsys: pytest.CaptureF
     ]
     lines = captured.err.splitlines()[-5:]
     assert [line[: len(start)] for line, start in zip(lines, expected)] == expected
-    assert not list(Path().rglob('*.part'))
+    assert not list(Path().rglob(f'*{MARK}*'))
 
 
 def test_max_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

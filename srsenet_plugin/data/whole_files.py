@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         An empty file to write to, in the same folder and with the same suffix.
 
     Raises:
-        OSError: The file cannot be written. It is named ``path``, not as the temporary file.
+        OSError: The file cannot be written. The error names ``path``, not the temporary file.
     """
     part = _new_name(path)
     try:
@@ -42,7 +42,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             error.filename = os.fspath(path)
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that has become read-only does not let itself be tidied
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.prepare.source_images import loses_bits
 
 FORMATS = {
@@ -130,7 +131,7 @@ def _upright(pixels: NDArray, orientation: int) -> NDArray:
 
 
 def write_photo(photo: Photo, path: Path) -> None:
-    """Writes an image in the format that the suffix tells, under a temporary name first.
+    """Writes an image in the format that the suffix tells; whole or not at all.
 
     16 bits stay 16 bits in PNG and TIFF, and become 8 in the others. BMP holds no colour profile and no EXIF data.
 
@@ -146,28 +147,29 @@ def write_photo(photo: Photo, path: Path) -> None:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and file_format in ('JPEG', 'BMP'):
         raise BadPhotoError(f'is to be {file_format}, which holds no alpha; write .png, .webp or .tiff')
-    part = path.with_name(path.name + '.part')
     try:
-        if pixels.dtype == np.uint8:
-            img = Image.fromarray(pixels)
-            metadata = {'icc_profile': photo.icc_profile, 'exif': photo.exif}
-            options = SAVE_OPTIONS.get(file_format, {}) | {name: value for name, value in metadata.items() if value}
-            img.save(part, file_format, **options)
-        elif file_format == 'PNG':
-            part.write_bytes(_png_of_sixteen_bits(pixels, photo))
-        else:
-            tifffile.imwrite(
-                part,
-                pixels,
-                photometric='rgb' if pixels.ndim == 3 else 'minisblack',
-                extrasamples=['unassalpha'] if pixels.shape[2:] == (4,) else None,
-                iccprofile=photo.icc_profile or None,
-            )
-        part.replace(path)
+        with whole_file(path) as part:
+            _write(pixels, photo, file_format, part)
     except ValueError as error:
         raise BadPhotoError(f'cannot be written as {file_format} ({error})') from None
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _write(pixels: NDArray, photo: Photo, file_format: str, path: Path) -> None:
+    if pixels.dtype == np.uint8:
+        img = Image.fromarray(pixels)
+        metadata = {'icc_profile': photo.icc_profile, 'exif': photo.exif}
+        options = SAVE_OPTIONS.get(file_format, {}) | {name: value for name, value in metadata.items() if value}
+        img.save(path, file_format, **options)
+    elif file_format == 'PNG':
+        path.write_bytes(_png_of_sixteen_bits(pixels, photo))
+    else:
+        tifffile.imwrite(
+            path,
+            pixels,
+            photometric='rgb' if pixels.ndim == 3 else 'minisblack',
+            extrasamples=['unassalpha'] if pixels.shape[2:] == (4,) else None,
+            iccprofile=photo.icc_profile or None,
+        )
 
 
 def _png_of_sixteen_bits(pixels: NDArray[np.uint16], photo: Photo) -> bytes:
