@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
     )
+    compare.add_argument(
+        '--import',
+        dest='projects',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='import modules that register architectures, such as my_project.archs; those of the working folder too',
+    )
     compare.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
     compare.add_argument(
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
@@ -225,6 +233,10 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if args.projects:
+        sys.path.append(
+            str(Path.cwd())
+        )  # last, so that no file of the working folder stands in for an installed package
     register()
     from srsenet_plugin.compare import run
 
@@ -239,11 +251,17 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
+            projects=args.projects,
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
-    for note in (f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.notes):
-        print(note)
+    for scale in rows:
+        methods: dict[str, list[str]] = {}
+        for row in rows[scale]:
+            for note in row.notes:
+                methods.setdefault(note, []).append(row.method)
+        for note, names in methods.items():
+            print(f'x{scale} {", ".join(names)}: {note}')
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
