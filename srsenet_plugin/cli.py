@@ -127,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar='SIZE',
             help="take each image at these sizes, as the paper's authors do at 1 0.7 0.5; default: 1",
         )
-        kind.add_argument('--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb')
+        kind.add_argument(
+            '--color', '--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb'
+        )
         kind.add_argument('--encoding', choices=('ppm', 'png'), default='ppm', help='png is smaller and slower to read')
         kind.add_argument('--gt-size', type=_positive, default=96, help='refuse images smaller than this; default: 96')
     verify = kinds.add_parser('verify', help='check LMDBs of images: keys, shapes and checksums')
@@ -276,7 +278,7 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
 def _prepare_folder(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import packing
 
-    recipe = packing.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
+    recipe = packing.Packing(args.scales, args.downsizes, args.color, args.encoding, args.gt_size)
     left_out = packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad)
     _report(packing.lmdb_folders(args.out, args.name, args.scales), left_out)
 
