@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
 from srsenet_plugin.weights import pretrained
 
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
-# MATLAB's rgb2ycbcr of RGB in [0, 1], as fractions of 255.
-TO_YCBCR = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-YCBCR_OFFSET = torch.tensor([16.0, 128.0, 128.0]) / 255
 LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
 # LR pixels around a tile that it is upscaled with.
 TILE_OVERLAP = 16
@@ -118,19 +116,16 @@ class Upscaler:
             for rows, _ in self._strips(img):
                 _write(out, rows, sr[:, rows].mean(0, keepdim=True) if len(img) == 1 else sr[:, rows], white)
             return
-        if len(img) == 1:  # grey is RGB of equal values, whose CbCr is nothing
-            sr = self._upscale(16 / 255 + 219 / 255 * img)
+        if len(img) == 1:
+            sr = self._upscale(grey_to_y(img))
             for rows, _ in self._strips(img):
-                _write(out, rows, (sr[:, rows] - 16 / 255) * (255 / 219), white)
+                _write(out, rows, y_to_grey(sr[:, rows]), white)
             return
-        offset = YCBCR_OFFSET.to(self.device)[:, None, None]
-        ycbcr = torch.einsum('ij,jhw->ihw', TO_YCBCR.to(self.device), img).add_(offset)
+        ycbcr = rgb_to_ycbcr(img)
         del img
-        to_rgb = TO_YCBCR.double().inverse().float().to(self.device)
         sr = self._upscale(ycbcr[:1])
         for rows, cbcr in self._strips(ycbcr[1:]):
-            sr_ycbcr = torch.cat([sr[:, rows], cbcr]).sub_(offset)
-            _write(out, rows, torch.einsum('ij,jhw->ihw', to_rgb, sr_ycbcr), white)
+            _write(out, rows, ycbcr_to_rgb(torch.cat([sr[:, rows], cbcr])), white)
 
     def _strips(self, img: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """HR rows, and the image enlarged by bicubic interpolation there."""
