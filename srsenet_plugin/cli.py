@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``srsenet ...`` and returns its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: a name of any bytes is printed
     args = _parser().parse_args(argv)
     try:
         args.run(args)
@@ -207,18 +210,36 @@ def _doctor(args: argparse.Namespace) -> None:
 
 
 def _upscale(args: argparse.Namespace) -> None:
-    from srsenet_plugin.inference.batch import upscale_files
+    from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
+    from srsenet_plugin.inference.photo import TooManyPixelsError
     from srsenet_plugin.inference.upscaler import Upscaler
 
+    advice = {
+        TooManyPixelsError: '; --max-pixels allows more',
+        NoPlaceError: '; name another folder with -o',
+        MemoryError: '; --precision bf16 needs less memory, and --tile 512 less still',
+    }
+
+    def reason(image: Path, error: Exception) -> str:
+        if isinstance(error, OSError):
+            place = '' if error.filename in (None, str(image)) else f'{error.filename}: '
+            return f'({place}{error.strerror or error})'
+        return f'{error}{advice.get(type(error), "")}'
+
     upscaler = Upscaler(args.scale, args.weights, args.device, args.precision, args.self_ensemble, args.tile)
-    report = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
-    for path in report.written:
+    try:
+        files = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
+    except NoPlaceError as error:
+        raise ValueError(f'{error} Name a folder with -o.') from None
+    for path in files.written:
         print(path)
-    for path in report.left_alone:
+    for path in files.left_alone:
         print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)
-    if report.failed:
-        problems = '\n'.join(f'  {path} {reason}' for path, reason in report.failed.items())
-        raise ValueError(f'{len(report.failed)} of the images could not be upscaled:\n{problems}')
+    for path, original in files.left_out.items():
+        print(f'{path} is taken for a result of {original}: left out. Name it alone to upscale it.', file=sys.stderr)
+    if files.failed:
+        problems = '\n'.join(f'  {path} {reason(path, error)}' for path, error in files.failed.items())
+        raise ValueError(f'{len(files.failed)} of the images could not be upscaled:\n{problems}')
 
 
 def _export(args: argparse.Namespace) -> None:
