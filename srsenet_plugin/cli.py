@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error if error.filename is None else f'{error.filename}: {error.strerror}')
     except ValueError as error:
         return _fail(error)
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        return _fail(error)  # the import hook's, which says how to install it
     except KeyboardInterrupt:
         return _fail('interrupted', 130)
     return 0
@@ -76,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
     doctor.set_defaults(run=_doctor)
+
+    install = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
+    install.set_defaults(run=_install_basicsr)
 
     convert = commands.add_parser('convert', help='make published weights of VDSR or LapSRN x4 readable for BasicSR')
     convert.add_argument('source', metavar='FILE', help='state dict, .pth or .safetensors')
@@ -207,6 +214,12 @@ def _doctor(args: argparse.Namespace) -> None:
     from srsenet_plugin import doctor
 
     doctor.print_report()
+
+
+def _install_basicsr(args: argparse.Namespace) -> None:
+    from srsenet_plugin.toolbox import installation
+
+    print(installation.install_basicsr())
 
 
 def _upscale(args: argparse.Namespace) -> None:
