@@ -14,6 +14,7 @@ from srsenet_plugin.archs.srsenet_arch import SELayer, SrSEBlock
 from srsenet_plugin.inference.upscaler import upscale
 from srsenet_plugin.losses import LOSSES, CharbonnierPenaltyLoss, DeepSupervisionLoss
 from srsenet_plugin.toolbox.register import register
+from srsenet_plugin.toolbox.registries import register_giving_way_in_mmengine
 from srsenet_plugin.version import __version__
 from srsenet_plugin.weights.pretrained import load_pretrained
 
@@ -35,8 +36,7 @@ __all__ = [
     'upscale',
 ]
 
-for _module in (*ARCHS, *LOSSES):
-    MODELS.register_module(module=_module)
+register_giving_way_in_mmengine(MODELS, (*ARCHS, *LOSSES))
 autoload.install()
 if 'basicsr' in sys.modules:
     register()
