@@ -93,7 +93,7 @@ class Upscaler:
                     out[..., -1] = channels[0, 0, -1]
                 elif has_alpha:
                     self._upscale_colour(channels[..., -1:], out[..., -1:])
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:  # its name in every torch
             raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
         except RuntimeError as error:
             if 'not enough memory' not in str(error):  # torch's own words for the processor's
