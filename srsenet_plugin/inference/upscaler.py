@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.data.colour import YCBCR_OFFSETS, YCBCR_WEIGHTS
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
 from srsenet_plugin.weights import pretrained
 
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
-# MATLAB's rgb2ycbcr of RGB in [0, 1], as fractions of 255.
-TO_YCBCR = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-YCBCR_OFFSET = torch.tensor([16.0, 128.0, 128.0]) / 255
+# Of RGB in [0, 1].
+TO_YCBCR = torch.tensor(YCBCR_WEIGHTS) / 255
+YCBCR_OFFSET = torch.tensor(YCBCR_OFFSETS) / 255
 WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
 # LR pixels around a tile that it is upscaled with.
 TILE_OVERLAP = 16

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from srsenet_plugin.data.colour import rgb_to_rounded_y
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.prepare.image_run import ImageRun
@@ -97,7 +98,7 @@ class Packing:
         keeps them apart from those of any file.
         """
         if self.colour == 'y':
-            img = _rgb_to_y(img)
+            img = rgb_to_rounded_y(img)
         for downsize in self.sizes(*img.shape[:2]):
             hr = _crop(img if downsize == 1 else imresize(img, downsize), self.multiple)
             imgs = [hr, *(imresize(hr, 1 / scale) for scale in self.scales)]
@@ -356,10 +357,3 @@ def _check_recipe(target: Path, recipe: Mapping[str, Any]) -> None:
 def _crop(img: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     height, width = (side // multiple * multiple for side in img.shape[:2])
     return img[:height, :width]
-
-
-def _rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Y of ITU-R BT.601, 16..235, as MATLAB's rgb2ycbcr rounds it for uint8 images: half up."""
-    red, green, blue = (img, img, img) if img.ndim == 2 else np.moveaxis(img, 2, 0)
-    thousandths = 65481 * red.astype(np.int32) + 128553 * green.astype(np.int32) + 24966 * blue.astype(np.int32)
-    return ((thousandths + 127500) // 255000 + 16).astype(np.uint8)
