@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``srsenet ...`` and returns its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: a name of any bytes is printed
     args = _parser().parse_args(argv)
     try:
         args.run(args)
@@ -23,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error if error.filename is None else f'{error.filename}: {error.strerror}')
     except ValueError as error:
         return _fail(error)
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        return _fail(error)  # the import hook's, which says how to install it
     except KeyboardInterrupt:
         return _fail('interrupted', 130)
     return 0
@@ -74,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
     doctor.set_defaults(run=_doctor)
 
+    install = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
+    install.set_defaults(run=_install_basicsr)
+
     convert = commands.add_parser('convert', help='make published weights of VDSR or LapSRN x4 readable for BasicSR')
     convert.add_argument('source', metavar='FILE', help='state dict, .pth or .safetensors')
     convert.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
@@ -83,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
     compare.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
+    )
+    compare.add_argument(
+        '--import',
+        dest='projects',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='import modules that register architectures, such as my_project.archs; those of the working folder too',
     )
     compare.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
     compare.add_argument(
@@ -131,7 +149,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar='SIZE',
             help="take each image at these sizes, as the paper's authors do at 1 0.7 0.5; default: 1",
         )
-        kind.add_argument('--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb')
+        kind.add_argument(
+            '--color', '--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb'
+        )
         kind.add_argument('--encoding', choices=('ppm', 'png'), default='ppm', help='png is smaller and slower to read')
         kind.add_argument('--gt-size', type=_positive, default=96, help='refuse images smaller than this; default: 96')
     verify = kinds.add_parser('verify', help='check LMDBs of images: keys, shapes and checksums')
@@ -196,19 +216,43 @@ def _doctor(args: argparse.Namespace) -> None:
     doctor.print_report()
 
 
+def _install_basicsr(args: argparse.Namespace) -> None:
+    from srsenet_plugin.toolbox import installation
+
+    print(installation.install_basicsr())
+
+
 def _upscale(args: argparse.Namespace) -> None:
-    from srsenet_plugin.inference.batch import upscale_files
+    from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
+    from srsenet_plugin.inference.photo import TooManyPixelsError
     from srsenet_plugin.inference.upscaler import Upscaler
 
+    advice = {
+        TooManyPixelsError: '; --max-pixels allows more',
+        NoPlaceError: '; name another folder with -o',
+        MemoryError: '; --precision bf16 needs less memory, and --tile 512 less still',
+    }
+
+    def reason(image: Path, error: Exception) -> str:
+        if isinstance(error, OSError):
+            place = '' if error.filename in (None, str(image)) else f'{error.filename}: '
+            return f'({place}{error.strerror or error})'
+        return f'{error}{advice.get(type(error), "")}'
+
     upscaler = Upscaler(args.scale, args.weights, args.device, args.precision, args.self_ensemble, args.tile)
-    report = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
-    for path in report.written:
+    try:
+        files = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
+    except NoPlaceError as error:
+        raise ValueError(f'{error} Name a folder with -o.') from None
+    for path in files.written:
         print(path)
-    for path in report.left_alone:
+    for path in files.left_alone:
         print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)
-    if report.failed:
-        problems = '\n'.join(f'  {path} {reason}' for path, reason in report.failed.items())
-        raise ValueError(f'{len(report.failed)} of the images could not be upscaled:\n{problems}')
+    for path, original in files.left_out.items():
+        print(f'{path} is taken for a result of {original}: left out. Name it alone to upscale it.', file=sys.stderr)
+    if files.failed:
+        problems = '\n'.join(f'  {path} {reason(path, error)}' for path, error in files.failed.items())
+        raise ValueError(f'{len(files.failed)} of the images could not be upscaled:\n{problems}')
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -223,6 +267,10 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if args.projects:
+        sys.path.append(
+            str(Path.cwd())
+        )  # last, so that no file of the working folder stands in for an installed package
     register()
     from srsenet_plugin.compare import run
 
@@ -237,11 +285,17 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
+            projects=args.projects,
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
-    for note in (f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.notes):
-        print(note)
+    for scale in rows:
+        methods: dict[str, list[str]] = {}
+        for row in rows[scale]:
+            for note in row.notes:
+                methods.setdefault(note, []).append(row.method)
+        for note, names in methods.items():
+            print(f'x{scale} {", ".join(names)}: {note}')
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
@@ -276,7 +330,7 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
 def _prepare_folder(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import packing
 
-    recipe = packing.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
+    recipe = packing.Packing(args.scales, args.downsizes, args.color, args.encoding, args.gt_size)
     _report(packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad))
 
 
