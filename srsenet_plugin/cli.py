@@ -351,7 +351,7 @@ def _report(prepared: Prepared) -> None:
         for name, reason in prepared.left_out.items():
             print(f'  {name} {reason}', file=sys.stderr)
     if prepared.variants:
-        print(f'{len(prepared.variants)} images are variants, with which figures may differ:', file=sys.stderr)
+        print('These images are variants of those of the benchmark, and figures may differ:', file=sys.stderr)
         for name, reason in prepared.variants.items():
             print(f'  {name} {reason}', file=sys.stderr)
     for path in prepared.made:
