@@ -340,7 +340,7 @@ def _prepare_benchmark(args: argparse.Namespace) -> None:
     for found in benchmarks.find_hr_images(args.source, args.out):
         _report(
             packing.make_benchmark(
-                found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+                found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.benchmark
             )
         )
 
@@ -349,6 +349,10 @@ def _report(prepared: Prepared) -> None:
     if prepared.left_out:
         print(f'Left out {len(prepared.left_out)} images:', file=sys.stderr)
         for name, reason in prepared.left_out.items():
+            print(f'  {name} {reason}', file=sys.stderr)
+    if prepared.variants:
+        print('These images are variants of those of the benchmark, and figures may differ:', file=sys.stderr)
+        for name, reason in prepared.variants.items():
             print(f'  {name} {reason}', file=sys.stderr)
     for path in prepared.made:
         print(path)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srsenet_plugin.archs.arch_util import require_int, without_autocast
+from srsenet_plugin.data.cubic import cubic, mirrored
 
 
 class BicubicEnlarge(nn.Module):
@@ -32,7 +33,7 @@ class BicubicEnlarge(nn.Module):
         # Of the 5 pixels around each pixel, the weights that make the pixels it becomes; each of those uses 4.
         offsets = (torch.arange(upscale, dtype=torch.float64) + 0.5) / upscale - 0.5
         taps = torch.arange(-2, 3, dtype=torch.float64)
-        self.register_buffer('weights', _cubic(taps - offsets[:, None])[:, None], persistent=False)
+        self.register_buffer('weights', cubic(taps - offsets[:, None])[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, upscale * H, upscale * W), in the same dtype."""
@@ -44,9 +45,7 @@ class BicubicEnlarge(nn.Module):
 
     def _enlarge_rows(self, x: Tensor) -> Tensor:
         num, channels, height, width = x.shape
-        # Mirrored with the edge pixel repeated: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
-        rows = torch.arange(-2, height + 2, device=x.device) % (2 * height)
-        rows = torch.minimum(rows, 2 * height - 1 - rows)
+        rows = mirrored(torch.arange(-2, height + 2, device=x.device), height)
         planes = x.index_select(2, rows).reshape(num * channels, 1, height + 4, width)
         out = F.conv2d(planes, self.weights.to(x.dtype)[..., None]).transpose(1, 2)
         if self.round_values:
@@ -91,11 +90,3 @@ class Bicubic(nn.Module):
         # In float64 sums of dyadic weights are exact, and halves are halves.
         pixels = (x.double() * 255).round().clamp(0, 255)
         return (self.enlarge(pixels) / 255).to(x.dtype)
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic convolution kernel with a = -0.5 (IEEE Trans. ASSP 29(6), 1981, equation 15)."""
-    x = x.abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))

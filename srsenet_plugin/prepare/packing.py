@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from srsenet_plugin.data.colour import rgb_to_rounded_y
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.manifest import read_manifest
+from srsenet_plugin.prepare.benchmarks import COUNTS
+from srsenet_plugin.prepare.canonical import describe_variant
 from srsenet_plugin.prepare.image_run import ImageRun
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.lmdb_writer import EncodedImage, LmdbWriter, encode
@@ -39,11 +42,13 @@ class Prepared:
         made: The folders that were made.
         left_alone: The folders that were there already.
         left_out: The images that were left out, by name, and why.
+        variants: The images that are not those of the benchmark of this name, and how they differ.
     """
 
     made: Sequence[Path] = ()
     left_alone: Sequence[Path] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Packing:
         keeps them apart from those of any file.
         """
         if self.colour == 'y':
-            img = _rgb_to_y(img)
+            img = rgb_to_rounded_y(img)
         for downsize in self.sizes(*img.shape[:2]):
             hr = _crop(img if downsize == 1 else imresize(img, downsize), self.multiple)
             imgs = [hr, *(imresize(hr, 1 / scale) for scale in self.scales)]
@@ -195,7 +200,7 @@ def make_benchmark(
     workers: int | None = None,
     skip_bad: bool = False,
     stem_end: str = '',
-    count: int | None = None,
+    benchmark: str | None = None,
 ) -> Prepared:
     """Makes BasicSR's folders of PNGs for testing: ``GTmod{scale}`` and ``LRbicx{scale}``, for each scale its own crop.
 
@@ -209,10 +214,10 @@ def make_benchmark(
         workers: Threads. Default: one for each processor.
         skip_bad: Leave out images that cannot be used.
         stem_end: Take only images whose names end like this before the suffix. Default: all.
-        count: Images that the benchmark has.
+        benchmark: BasicSR's name of the benchmark whose images they should be, such as ``Set5``.
 
     Raises:
-        ValueError: The source has no images, or not ``count`` of them, or some cannot be used.
+        ValueError: The source has no images, or not as many as the benchmark, or some cannot be used.
         FileExistsError: One folder of a pair exists and the other does not, or both were made of other images.
         OSError: The disk is full, or does not let itself be written.
     """
@@ -225,7 +230,8 @@ def make_benchmark(
             raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
 
     with open_source(source, stem_end) as images, ExitStack() as stack:
-        if count is not None and len(images) != count:
+        count = COUNTS.get(benchmark or '', len(images))
+        if len(images) != count:
             raise ValueError(
                 f'{source} holds {len(images)} images, but {out.name} has {count}. '
                 'For a part of it, name another --out.'
@@ -236,11 +242,19 @@ def make_benchmark(
         missing = [scale for scale in scales if not _all_exist(benchmark_folders(out, [scale]))]
         existing = [scale for scale in scales if scale not in missing]
         run.check(check, 'Check images')
+        variants = _find_variants(run, benchmark)
         if existing:
             _compare_with_source(run, source, {scale: out / f'GTmod{scale}' for scale in existing})
         if missing:
             _make_pairs(run, part, missing, out.name)
-    return Prepared(benchmark_folders(out, missing), benchmark_folders(out, existing), run.left_out)
+    return Prepared(benchmark_folders(out, missing), benchmark_folders(out, existing), run.left_out, variants)
+
+
+def _find_variants(run: ImageRun, benchmark: str | None) -> dict[str, str]:
+    if benchmark is None:
+        return {}
+    described = run.convert(lambda opener: describe_variant(benchmark, read_image(opener)), f'Look for {benchmark}')
+    return {name: variant for name, variant in described if variant}
 
 
 def _make_pairs(run: ImageRun, out: Path, scales: Sequence[int], name: str) -> None:
@@ -356,10 +370,3 @@ def _check_recipe(target: Path, recipe: Mapping[str, Any]) -> None:
 def _crop(img: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
     height, width = (side // multiple * multiple for side in img.shape[:2])
     return img[:height, :width]
-
-
-def _rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Y of ITU-R BT.601, 16..235, as MATLAB's rgb2ycbcr rounds it for uint8 images: half up."""
-    red, green, blue = (img, img, img) if img.ndim == 2 else np.moveaxis(img, 2, 0)
-    thousandths = 65481 * red.astype(np.int32) + 128553 * green.astype(np.int32) + 24966 * blue.astype(np.int32)
-    return ((thousandths + 127500) // 255000 + 16).astype(np.uint8)
