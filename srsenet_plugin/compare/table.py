@@ -28,7 +28,7 @@ class Row:
         latency (float | None): Seconds for an output of 1280x720.
         memory (float | None): Bytes at the peak, for the same.
         scores (dict[str, tuple[float, float]]): Mean PSNR (dB) and SSIM by benchmark.
-        notes (list[str]): Why scores are empty although weights were given.
+        notes (list[str]): Why scores are empty although weights were given, and which images they leave out.
         problems (list[str]): What could not be measured, and why.
     """
 

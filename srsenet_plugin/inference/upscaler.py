@@ -99,7 +99,7 @@ class Upscaler:
                 else:
                     self._upscale_colour(without_hidden_colour(channels)[..., :-1], out[..., :-1])
                     self._upscale_colour(channels[..., -1:], out[..., -1:])
-        except torch.cuda.OutOfMemoryError:  # its name in all versions
+        except torch.cuda.OutOfMemoryError:  # its name in every torch
             raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
         except RuntimeError as error:
             if 'not enough memory' not in str(error):  # torch's own words for the processor's
