@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     upscale.add_argument(
         '-o', '--out', type=Path, help='folder, or file for a single image; default: NAME_x4.png beside the image'
     )
+    upscale.add_argument(
+        '--format', choices=('png', 'same'), default='png', help="of results in folders: png, or the image's own"
+    )
     upscale.add_argument('--overwrite', action='store_true', help='replace files that are there')
     upscale.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
     upscale.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
@@ -264,7 +267,9 @@ def _upscale(args: argparse.Namespace) -> None:
     options = (args.weights, args.device, args.precision, args.self_ensemble, args.tile)
     upscaler = AnySizeUpscaler(size, {scale: Upscaler(scale, *options) for scale in scales})
     try:
-        files = upscale_files(args.inputs, args.out, str(size), upscaler, args.overwrite, args.max_pixels)
+        files = upscale_files(
+            args.inputs, args.out, str(size), upscaler, args.overwrite, args.max_pixels, args.format == 'same'
+        )
     except NoPlaceError as error:
         raise ValueError(f'{error} Name a folder with -o.') from None
     for path in files.written:

@@ -70,6 +70,18 @@ def test_folders_keep_their_names(folder: Path, capsys: pytest.CaptureFixture[st
     assert captured.err.count('is there already: left alone. --overwrite replaces it.') == 3
 
 
+def test_same_format(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos', '-o', 'big', '--format', 'same') == 0
+    made = {str(path.relative_to('big')) for path in Path('big').rglob('*') if path.is_file()}
+    assert made == {'cat.png', 'drinks/Café au lait.png', 'drinks/cat.jpg'}
+    with Image.open('big/drinks/cat.jpg') as img:
+        assert (img.format, img.size) == ('JPEG', (120, 80))
+    for _ in range(2):
+        assert upscale('photos/drinks/*.jpg', '--format', 'same') == 0
+    assert [path.name for path in Path('photos/drinks').glob('*.jpg')].count('cat_x4.jpg') == 1
+    assert len(list(Path('photos/drinks').glob('*.jpg'))) == 2
+
+
 def test_patterns(folder: Path) -> None:
     assert upscale('photos/**/*.jpg', 'photos/cat.png', '-o', 'big', '--overwrite') == 1  # both are cat.png
     assert upscale('photos/**/*.png', '-o', 'other') == 0
@@ -153,7 +165,7 @@ def test_bad_images_do_not_stop_the_others(folder: Path, capsys: pytest.CaptureF
     assert len(captured.out.splitlines()) == 3
     expected = [
         'srsenet: 4 of the images could not be upscaled:',
-        '  photos/a.png is no PNG, JPEG, WebP, TIFF or BMP image, or its header is damaged',
+        '  photos/a.png is no PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC image, or its header is damaged',
         '  photos/b.png is truncated or damaged (',
         '  photos/empty.jpg is empty',
         '  photos/missing.png (No such file or directory)',
