@@ -188,25 +188,3 @@ def test_one_line_keeps_its_network(weights: Path, photo: NDArray[np.uint8], mon
     srsenet_plugin.upscale(photo, weights=weights)
     monkeypatch.setattr(upscaler, 'Upscaler', None)
     srsenet_plugin.upscale(photo, weights=weights)
-
-
-@pytest.mark.parametrize('name_of_torch_2_5', [True, False])
-def test_too_little_memory(weights: Path, monkeypatch: pytest.MonkeyPatch, name_of_torch_2_5: bool) -> None:
-    """The device's or the processor's, on every torch; other errors stay what they are."""
-    if not name_of_torch_2_5:
-        monkeypatch.delattr(torch, 'OutOfMemoryError', raising=False)
-    upscaler = Upscaler(4, weights, 'cpu')
-    img = np.zeros((8, 9), np.uint8)
-    errors = (
-        (torch.cuda.OutOfMemoryError('CUDA out of memory'), MemoryError, 'cpu has not enough memory for 9x8 pixels'),
-        (RuntimeError('not enough memory: you tried'), MemoryError, 'not enough memory for 9x8 pixels'),
-        (RuntimeError('something else'), RuntimeError, 'something else'),
-    )
-    for raised, expected, message in errors:
-
-        def fail(*args: object, raised: Exception = raised, **kwargs: object) -> None:
-            raise raised
-
-        monkeypatch.setattr(Upscaler, '_upscale', fail)
-        with pytest.raises(expected, match=message):
-            upscaler(img)
