@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +48,15 @@ def _parser() -> argparse.ArgumentParser:
 
     upscale = commands.add_parser('upscale', help='upscale photographs')
     upscale.add_argument('inputs', nargs='+', metavar='IN', help='images, folders of images, or patterns')
-    upscale.add_argument('-s', '--scale', type=_scale, default=4, help='default: 4')
+    size = upscale.add_mutually_exclusive_group()
+    size.add_argument('-s', '--scale', type=_factor, default=4.0, help='any number greater than 1; default: 4')
+    size.add_argument('--width', type=_positive, metavar='PIXELS', help='width of the results')
+    size.add_argument('--height', type=_positive, metavar='PIXELS', help='height of the results')
     upscale.add_argument(
         '-o', '--out', type=Path, help='folder, or file for a single image; default: NAME_x4.png beside the image'
+    )
+    upscale.add_argument(
+        '--format', choices=('png', 'same'), default='png', help="of results in folders: png, or the image's own"
     )
     upscale.add_argument('--overwrite', action='store_true', help='replace files that are there')
     upscale.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
@@ -184,6 +191,16 @@ def _scale(text: str) -> int:
     return scale
 
 
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0
+    if not 1 < factor < math.inf:
+        raise argparse.ArgumentTypeError(f'a scale is a number greater than 1, not {text}')
+    return factor
+
+
 def _downsize(text: str) -> float:
     try:
         downsize = float(text)
@@ -225,7 +242,9 @@ def _install_basicsr(args: argparse.Namespace) -> None:
 def _upscale(args: argparse.Namespace) -> None:
     from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
     from srsenet_plugin.inference.photo import TooManyPixelsError
+    from srsenet_plugin.inference.sizes import AnySizeUpscaler, ResultSize, scale_for
     from srsenet_plugin.inference.upscaler import Upscaler
+    from srsenet_plugin.weights import pretrained
 
     advice = {
         TooManyPixelsError: '; --max-pixels allows more',
@@ -239,9 +258,18 @@ def _upscale(args: argparse.Namespace) -> None:
             return f'({place}{error.strerror or error})'
         return f'{error}{advice.get(type(error), "")}'
 
-    upscaler = Upscaler(args.scale, args.weights, args.device, args.precision, args.self_ensemble, args.tile)
+    size = ResultSize(args.scale, args.width, args.height)
+    scales = [pretrained.load_network(args.weights).upscale] if args.weights else pretrained.scales()
+    if args.width is None and args.height is None:
+        if args.scale > max(scales):
+            raise ValueError(f'{args.weights or "The weights of the package"} cannot enlarge more than x{max(scales)}.')
+        scales = [scale_for(args.scale, scales)]
+    options = (args.weights, args.device, args.precision, args.self_ensemble, args.tile)
+    upscaler = AnySizeUpscaler(size, {scale: Upscaler(scale, *options) for scale in scales})
     try:
-        files = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
+        files = upscale_files(
+            args.inputs, args.out, str(size), upscaler, args.overwrite, args.max_pixels, args.format == 'same'
+        )
     except NoPlaceError as error:
         raise ValueError(f'{error} Name a folder with -o.') from None
     for path in files.written:

@@ -18,6 +18,7 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
+import tifffile
 from basicsr.data import build_dataset
 from basicsr.utils.color_util import rgb2ycbcr
 from conftest import PHOTOS, run, run_python, write_photo
@@ -493,6 +494,12 @@ BAD_IMAGES = {
     'deep.png': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint16)), 'more than 8 bits'),
     'grey16.png': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64), np.uint16)), 'more than 8 bits'),
     'tif16.tif': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint16)), 'more than 8 bits'),
+    'planar16.tif': (
+        lambda path: tifffile.imwrite(
+            path, np.zeros((3, 64, 64), np.uint16), photometric='rgb', planarconfig='separate'
+        ),
+        'more than 8 bits',
+    ),
     'ppm16.ppm': (lambda path: path.write_bytes(b'P6\n64 64\n65535\n' + bytes(64 * 64 * 6)), 'more than 8 bits'),
     'float.tif': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.float32)), ''),
     'short.webp': (truncated, 'is not an image|is truncated'),

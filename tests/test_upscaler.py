@@ -165,26 +165,6 @@ def test_options_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
         Upscaler(4, tmp_path / 'other.pth')
 
 
-@pytest.mark.parametrize('name', ['CUDA', 'processor'])
-def test_too_little_memory(weights: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.delattr(torch, 'OutOfMemoryError', raising=False)  # as before torch 2.5
-    errors = {
-        'CUDA': torch.cuda.OutOfMemoryError('CUDA out of memory.'),
-        'processor': RuntimeError('not enough memory'),
-    }
-
-    def fail(error: Exception) -> None:
-        raise error
-
-    failing = Upscaler(4, weights)
-    monkeypatch.setattr(failing, '_net', lambda x: fail(errors[name]))
-    with pytest.raises(MemoryError, match='not enough memory for 51x40 pixels'):
-        failing(photo)
-    monkeypatch.setattr(failing, '_net', lambda x: fail(RuntimeError('another')))
-    with pytest.raises(RuntimeError, match='another'):
-        failing(photo)
-
-
 def test_one_line(weights: Path, photo: NDArray[np.uint8]) -> None:
     sr = srsenet_plugin.upscale(photo, scale=4, weights=weights)
     assert np.array_equal(sr, Upscaler(4, weights)(photo))

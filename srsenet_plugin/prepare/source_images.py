@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from mmengine import fileio
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
 # Of which Pillow is to try to read a file, whatever its suffix.
@@ -189,7 +189,9 @@ def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
 
 
 def loses_bits(img: ImageFile.ImageFile) -> bool:
-    """Whether Pillow would convert the image to 8 bits as it decodes it, which only the decoder's arguments tell."""
+    """Whether Pillow would convert the image to 8 bits to decode it, by a TIFF's tags or the decoder's arguments."""
+    if max(getattr(img, 'tag_v2', {}).get(ExifTags.Base.BitsPerSample, (8,))) > 8:
+        return True
     for codec, _, _, args in img.tile:
         rawmode, *others = args if isinstance(args, tuple) else (args,)
         if ';16' in str(rawmode) or (codec.startswith('ppm') and others[0] > 255):

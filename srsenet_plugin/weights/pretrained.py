@@ -25,6 +25,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob('srsenet_x*.pth'))
 
 
+def scales() -> list[int]:
+    """Scales that the package has weights for."""
+    return sorted(int(name.removeprefix('srsenet_x')) for name in names() if name.removeprefix('srsenet_x').isdecimal())
+
+
 def weights_file(name: str) -> Path:
     """The file of the package's weights of a name, after a look at its checksum.
 
