@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     upscale.add_argument('--overwrite', action='store_true', help='replace files that are there')
     upscale.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
-    upscale.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    upscale.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
     upscale.add_argument(
         '--precision',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
@@ -80,6 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument('-s', '--scale', type=_scale, default=4, help="of the package's weights; default: 4")
     export.add_argument(
         '--format', choices=('onnx', 'torchscript', 'pt2', 'safetensors'), required=True, help="pt2 is torch.export's"
+    )
+    export.add_argument(
+        '--color',
+        '--colour',
+        choices=('rgb', 'net'),
+        default='net',
+        help="rgb: RGB in and out; net: what the network takes, which is Y for the package's; default: net",
+    )
+    export.add_argument(
+        '--precision', choices=('fp32', 'fp16'), default='fp32', help='fp16: half the size of the file; default: fp32'
     )
     export.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
     export.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
@@ -288,7 +298,7 @@ def _export(args: argparse.Namespace) -> None:
 
     net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
     out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
-    export.export(net, args.format, out)
+    export.export(net, args.format, out, args.color == 'rgb', args.precision)
     print(out)
 
 
