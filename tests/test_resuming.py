@@ -14,8 +14,8 @@ from torch import nn
 from trainings import NETWORKS, assert_same_weights, batches, build, train
 
 from srsenet_plugin.models import checkpoints
-from srsenet_plugin.models.accelerated_sr_model import TrainingStopped
 from srsenet_plugin.models.random_states import RandomStates
+from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.weights import files
 
 
