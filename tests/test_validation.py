@@ -211,6 +211,10 @@ def test_other_networks_and_models(
         assert_same_weights(model.net_g, expected.net_g)
     assert f'2,photos/psnr,{model.metric_results["psnr"]}' in (tmp_path / 'train_log.csv').read_text()
 
+    model.save(0, 3)  # with figures that load without running code
+    state = files.load(tmp_path / 'training_states/3.state')
+    assert state['best_metric_results'] == expected.best_metric_results
+
     # And in test.py.
     torch.save({'params': expected.net_g.state_dict()}, tmp_path / 'net.pth')
     opt['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')

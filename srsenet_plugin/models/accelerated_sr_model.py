@@ -26,7 +26,7 @@ from srsenet_plugin.models.random_states import RandomStates
 from srsenet_plugin.models.steps import Output, Steps, move_average
 from srsenet_plugin.models.stopping import StopSignals, TrainingStopped
 from srsenet_plugin.models.training_log import TrainingLog
-from srsenet_plugin.models.validation import gather, validate
+from srsenet_plugin.models.validation import gather, plain, validate
 from srsenet_plugin.models.windows import to_whole_windows, window_size
 from srsenet_plugin.weights import files
 
@@ -280,8 +280,8 @@ class AcceleratedSRModel(SRModel):
 
     def _save_state(self, state: dict[str, Any]) -> None:
         self._saved = state
-        figures = {'best_metric_results': getattr(self, 'best_metric_results', {}), 'validated': self._validated}
-        self._checkpoints.save_state(state | figures)
+        best = plain(getattr(self, 'best_metric_results', {}))
+        self._checkpoints.save_state({**state, 'best_metric_results': best, 'validated': self._validated})
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Restores everything but the weights, which BasicSR has loaded as those of a pretrained network.

@@ -23,7 +23,7 @@ def on_top_of(accelerated: type[SRModel], base_model: str) -> type[SRModel]:
     Raises:
         TrainingStopped: There is none of this name, or it has steps or checkpoints of its own, which would be lost.
     """
-    if base_model not in MODEL_REGISTRY:
+    if not isinstance(base_model, str) or base_model not in MODEL_REGISTRY:
         raise TrainingStopped(f'base_model: {base_model!r} is not registered. It is the name of a subclass of SRModel.')
     base = MODEL_REGISTRY.get(base_model)
     if not isinstance(base, type) or not issubclass(base, SRModel) or issubclass(base, accelerated):

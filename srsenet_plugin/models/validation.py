@@ -89,6 +89,13 @@ def gather(value: Any, world_size: int) -> list[Any]:
     return values
 
 
+def plain(results: Any) -> Any:
+    """Results with plain numbers for numpy's, which do not load without running code."""
+    if isinstance(results, Mapping):
+        return {key: plain(value) for key, value in results.items()}
+    return results.item() if isinstance(results, np.generic) else results
+
+
 def _upscale(model: SRModel, data: Mapping[str, Any]) -> dict[str, NDArray]:
     """The upscaled image 'img', shape (H, W, 3), BGR, or (H, W), uint8, and 'img2', its GT, if there is one."""
     _drop_batch(model)  # of the training, which may have had a GT
