@@ -13,6 +13,7 @@ from basicsr.archs import build_network
 from torch import nn
 from trainings import NETWORKS, assert_same_weights, batches, build, train
 
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.models import checkpoints
 from srsenet_plugin.models.random_states import RandomStates
 from srsenet_plugin.models.stopping import TrainingStopped
@@ -160,10 +161,14 @@ def test_resumes_from_the_newest_sound_state(opt: dict, tmp_path: Path, capsys: 
     state, network = tmp_path / 'training_states/10.state', tmp_path / 'models/net_g_3.pth'
     state.write_bytes(state.read_bytes()[:-1000])
     network.write_bytes(network.read_bytes()[:100])
-    (tmp_path / 'models/net_g_11.pth.part').write_bytes(b'half')
+    leftover = tmp_path / f'models/.{MARK}-0123456789abcdef.pth'
+    leftover.write_bytes(b'half')
+    own = tmp_path / 'models/notes.part'
+    own.write_text('of the user')
     checkpoints.prepare_to_resume(tmp_path)
     assert sorted(path.name for path in tmp_path.glob('*/*.state')) == ['1.state', '2.state']
-    assert not list(tmp_path.glob('*/*.part'))
+    assert not leftover.exists()
+    assert own.read_text() == 'of the user'
     printed = capsys.readouterr().err.splitlines()
     assert [line.split(': ')[:2] for line in printed if line.startswith('warning')] == [
         ['warning', f'not resuming from {state}'],

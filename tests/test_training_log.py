@@ -13,6 +13,8 @@ import psutil
 import pytest
 from trainings import batches, build, train
 
+from srsenet_plugin.data.whole_files import MARK
+
 
 def test_a_terminal_shows_progress(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
@@ -35,7 +37,7 @@ def test_curves(opt: dict, tmp_path: Path) -> None:
     model._log.draw()
     assert (tmp_path / 'train_log.csv').read_text().splitlines()[:2] == ['iter,name,value', '1,lr,0.001']
     assert (tmp_path / 'curves.png').stat().st_size > 10_000
-    assert not (tmp_path / 'curves.part.png').exists()
+    assert not list(tmp_path.glob(f'*{MARK}*'))
 
 
 def test_long_trainings_hold_nothing(opt: dict) -> None:

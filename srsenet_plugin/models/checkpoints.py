@@ -11,6 +11,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from srsenet_plugin.data.whole_files import remove_leftovers
 from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.weights import files
 
@@ -55,8 +56,8 @@ def prepare_to_resume(experiment: Path) -> None:
     Args:
         experiment: ``experiments/NAME``.
     """
-    for part in experiment.glob('*/*.part'):
-        part.unlink()
+    for folder in (experiment, experiment / 'models', experiment / 'training_states'):
+        remove_leftovers(folder)
     for state in reversed(_states(experiment)):
         try:
             for path in (state, *_networks(experiment, state)):
