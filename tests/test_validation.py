@@ -27,20 +27,20 @@ from srsenet_plugin.weights import files
 
 
 @pytest.mark.slow
-def test_validates_uncompiled(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validates_uncompiled(opt: dict) -> None:
     """Compiling for the size of each image would take minutes."""
     if not can_compile(torch.device('cpu')):
         pytest.skip('needs a C++ compiler')
     opt['train']['ema_decay'] = 0
     model = build(opt, compile=True)
     train(model, batches(1))
-    monkeypatch.setattr(torch._dynamo.config, 'error_on_recompile', True)
-    for size in (9, 12, 15):
-        model.feed_data({'lq': torch.rand(1, 1, size, 8)})
-        model.test()
-    train(model, batches(1))
-    with pytest.raises(RuntimeError, match='Recompiling'):
-        model.net_g(torch.rand(1, 1, 9, 9))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for size in (9, 12, 15):
+            model.feed_data({'lq': torch.rand(1, 1, size, 8)})
+            model.test()
+        train(model, batches(1))
+        with pytest.raises(RuntimeError, match='Recompiling'):
+            model.net_g(torch.rand(1, 1, 9, 9))
 
 
 def test_stops_between_validation_images(opt: dict, tmp_path: Path) -> None:
@@ -259,13 +259,13 @@ def test_windows_are_made_whole_by_mirroring(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_other_models_validate_uncompiled(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_models_validate_uncompiled(opt: dict, tmp_path: Path) -> None:
     if not can_compile(torch.device('cpu')):
         pytest.skip('needs a C++ compiler')
     opt |= {'base_model': 'OwnValidationModel', 'network_g': WINDOWS['WindowNet'], 'val': {'metrics': PSNR}}
     opt['train'] |= {'ema_decay': 0, 'compile': True}
-    monkeypatch.setattr(torch._dynamo.config, 'error_on_recompile', True)
-    model, _ = validated(opt, benchmark(tmp_path), 'AcceleratedSRModel')
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        model, _ = validated(opt, benchmark(tmp_path), 'AcceleratedSRModel')
     assert model.metric_results['psnr'] > 5
 
 
