@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM and Ctrl-C, at the end of an iteration and of the same one on all ranks."""
+"""Stopping a training in a sentence, or on SIGTERM and Ctrl-C at the end of the same iteration on all ranks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # Asking the other ranks waits for them, which a GPU that is busy with iterations queued ahead should not see often.
 ITERATIONS_BETWEEN_QUESTIONS = {'cpu': 1, 'cuda': 10}
+
+
+class TrainingStopped(SystemExit):
+    """Ends the training without a traceback: the message goes to stderr, or the code to the shell."""
 
 
 class StopSignals:

@@ -15,7 +15,6 @@ import yaml
 from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.models import checkpoints
 from srsenet_plugin.toolbox import training_checks
 from srsenet_plugin.toolbox.option_text import check_forced
 from srsenet_plugin.weights import pretrained
@@ -73,6 +72,8 @@ def apply() -> None:
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
         if opt['is_train'] and opt['auto_resume']:
+            from srsenet_plugin.models import checkpoints
+
             if opt['rank'] == 0:
                 checkpoints.prepare_to_resume(Path('experiments', opt['name']))
             if opt['dist']:
