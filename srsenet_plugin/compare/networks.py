@@ -190,13 +190,10 @@ def _from_option_file(path: str) -> dict[str, Any]:
 def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any], list[int]]:
     """The weights of a file, and the options and the scales that they are for as far as it tells them."""
     try:
-        content = files.load(path)
+        content = convert.load(path)
         weights = files.weights_of(content, path, 'params_ema')
     except OSError as error:
         raise ValueError(f'{path} cannot be read: {error.strerror}') from error
-    converted = convert.convert_state_dict(weights)
-    if converted is not None:
-        content, weights = converted, converted['params']
     made_for = content.get('network_g')
     if not isinstance(made_for, Mapping):
         return weights, {}, []
