@@ -520,12 +520,36 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
         (['img_a', 'img_2_a', 'img_b', 'img_2_b'], [None, None]),  # whose are they?
     ],
 )
-def test_finished_images_whose_names_begin_alike(tmp_path: Path, files: list[str], owners: list[str | None]) -> None:
-    for file in files:
-        (tmp_path / f'{file}.png').touch()
-    (tmp_path / 'img_2_psnr.txt').touch()
-    found = quality._results_of(['img', 'img_2'], tmp_path)
+def test_finished_images_whose_names_begin_alike(files: list[str], owners: list[str | None]) -> None:
+    found = quality.match_images(['img', 'img_2'], [Path(f'{file}.png') for file in files])
     assert [paths[0].stem if len(paths) == 1 else None for paths in found.values()] == owners
+
+
+@pytest.mark.parametrize(
+    ('names', 'files'),
+    [
+        (['baby', 'head'], ['baby_GT', 'head_GT']),
+        (['baby_GT', 'head_GT'], ['baby', 'head']),
+        (['baby', 'head'], ['babyx4', 'headx4']),
+        (['baby', 'head'], ['baby_x4_SR', 'head_x4_SR']),
+        (['baby', 'head'], ['baby-LapSRN', 'head-LapSRN']),
+        (['baby', 'head'], ['img_001_SRF_4_SelfExSR', 'img_002_SRF_4_SelfExSR']),
+        (['img_001', 'img_002'], ['img_001_SRF_4_SelfExSR', 'img_002_SRF_4_SelfExSR']),
+        (['img_001_SRF_4_HR', 'img_002_SRF_4_HR'], ['img_001_SRF_4_LapSRN', 'img_002_SRF_4_LapSRN']),
+        (['1', '10', '100'], ['1_x4', '10_x4', '100_x4']),
+    ],
+)
+def test_finished_images_by_their_authors_names(names: list[str], files: list[str]) -> None:
+    found = quality.match_images(names, [Path(f'{file}.png') for file in reversed(files)])
+    assert {name: [path.stem for path in paths] for name, paths in found.items()} == {
+        name: [file] for name, file in zip(names, files)
+    }
+
+
+def test_numbers_do_not_stand_for_numbered_images() -> None:
+    """SelfExSR numbers B100 too, but in an order that its names, 101085 and 3096, do not tell."""
+    found = quality.match_images(['101085', '3096'], [Path('img_001_SRF_4.png'), Path('img_002_SRF_4.png')])
+    assert found == {'101085': [], '3096': []}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Row:
         latency (float | None): Seconds for an output of 1280x720.
         memory (float | None): Bytes at the peak, for the same.
         scores (dict[str, tuple[float, float]]): Mean PSNR (dB) and SSIM by benchmark.
+        protocol (str): How it was evaluated: one of :data:`quality.PROTOCOLS`.
         notes (list[str]): Why scores are empty although weights were given, and which images they leave out.
         problems (list[str]): What could not be measured, and why.
     """
@@ -37,6 +38,7 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    protocol: str = 'uint8'
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 

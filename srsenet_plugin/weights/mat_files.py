@@ -54,7 +54,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         if len(content) > LARGEST_CONTENT:
             raise ValueError(f'it is larger than {LARGEST_CONTENT} bytes')
         return _Reader(content).variables()
-    except ValueError as error:  # numpy's included, of arrays that are not as long as their dimensions say
+    except ValueError as error:  # numpy's and those of texts included
         raise ValueError(f'{path} is damaged, or no MATLAB file of weights ({error}).') from error
 
 
@@ -134,6 +134,8 @@ class _Reader:
             if flags & _COMPLEX:
                 raise ValueError('it holds complex numbers')
             values = self._values(*self._next(elements)).astype(_NUMBERS[kind], copy=False)
+            if values.size != math.prod(shape):
+                raise ValueError('it holds an array that is not as long as its dimensions say')
             return name, values.reshape(shape, order='F')
         if kind == _CHAR:
             return name, self._text(*self._next(elements)) if math.prod(shape) else ''
