@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the plugin into the active environment, or into .venv, which it makes if there is none; and links the
-# installed toolbox as ./basicsr, so that `python basicsr/train.py -opt ...` works and its results stay in this folder.
+# Installs the plugin and BasicSR into the active environment, or into .venv, which it makes if there is none; and links
+# BasicSR as ./basicsr, so that `python basicsr/train.py -opt ...` works and its results stay in this folder.
 #   bash scripts/setup.sh [test]     with what the tests need
 # quickstart.sh and test.sh source it. Running it again does what is missing.
 
@@ -27,17 +27,19 @@ environment=${VIRTUAL_ENV:-$CONDA_PREFIX}
 
 extras=${1:+[$1]}
 stamp="$environment/.srsenet_plugin_installed$extras"
-if [ "$(cat "$stamp" 2>/dev/null)" != "$PWD" ] || [ setup.py -nt "$stamp" ] || ! python -m pip show -q srsenet_plugin; then
+if [ "$(cat "$stamp" 2>/dev/null)" != "$PWD" ] || [ setup.py -nt "$stamp" ] || [ pyproject.toml -nt "$stamp" ] ||
+    ! python -m pip show -q srsenet_plugin; then
     echo "Installing srsenet_plugin$extras into $environment"
     python -m pip install -e ".$extras" ||
         fail "pip could not install srsenet_plugin$extras; its last lines say why. Running this script again carries on."
+    srsenet install-basicsr || fail "BasicSR is missing in $environment; the lines above say why."
     echo "$PWD" >"$stamp"
 fi
 
 # A clone of BasicSR standing here is left alone.
 if [ -L basicsr ] || [ ! -e basicsr ]; then
     # -I: a working folder on sys.path would find its own link.
-    folder=$(python -I -c 'import importlib.util as util; print(util.find_spec("basicsr").submodule_search_locations[0])') ||
-        fail "BasicSR is not installed in $environment. Delete $stamp and run this script again."
+    folder=$(python -I -c 'from importlib.util import find_spec; print(find_spec("basicsr").submodule_search_locations[0])' \
+        2>/dev/null) || fail "BasicSR is missing in $environment. Run: srsenet install-basicsr, and then this script again."
     ln -sfn "$folder" basicsr
 fi

@@ -1,45 +1,78 @@
 #!/usr/bin/env bash
-# Runs the fast tests with the oldest packages that are supported and with the newest, each in an environment of its own
-# below .matrix, and prints how they end.
-#   bash scripts/test_matrix.sh                    both
-#   bash scripts/test_matrix.sh oldest -k compat   one of them; further arguments go to pytest
-# PYTHON names the interpreter.
+# Runs the fast tests on each supported Python that is on this machine, with the newest packages, and on the oldest Python
+# also with the oldest packages: the lower bounds in pyproject.toml. Prints how they end as a table.
+#   bash scripts/test_matrix.sh                          all
+#   bash scripts/test_matrix.sh 3.10-oldest -k compat    one of them; further arguments go to pytest
+# Each has an environment of its own below .matrix, of several GB with CUDA's torch.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A packages=(
-    [oldest]="torch==2.1.2 torchvision==0.16.2 numpy==1.26.4 opencv-python==4.8.1.78 lmdb==1.4.1 mmengine==0.10.1"
-    [newest]="torch torchvision numpy opencv-python lmdb mmengine"
-)
-
-sets="oldest newest"
-if [ $# -gt 0 ]; then
-    [ -n "${packages[$1]:-}" ] || { echo "error: the sets are: ${!packages[*]}" >&2; exit 1; }
-    sets=$1
+rows="3.10-oldest 3.10-newest 3.11-newest 3.12-newest 3.13-newest 3.14-newest"
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then
+    [[ " $rows " == *" $1 "* ]] || { echo "error: the rows are: $rows" >&2; exit 1; }
+    rows=$1
     shift
 fi
+packages="torch torchvision numpy opencv-python lmdb mmengine"
 
-rows=()
-status=0
-for name in $sets; do
-    environment=.matrix/$name
-    [ -d "$environment" ] || "${PYTHON:-python3}" -m venv "$environment"
-    read -ra wanted <<<"${packages[$name]}"
-    "$environment/bin/python" -m pip install --upgrade --upgrade-strategy only-if-needed -q "${wanted[@]}" -e '.[test]'
-    outcome=$(PATH="$PWD/$environment/bin:$PATH" VIRTUAL_ENV="$PWD/$environment" OMP_NUM_THREADS=1 \
-        python -m pytest -n 2 --dist loadfile -m "not slow" "$@" | tee >(cat >&2) | tail -1) || status=1
-    versions=$("$environment/bin/python" - "${wanted[@]%%=*}" <<'PYTHON'
+# An interpreter of that version: on the PATH, or one that pyenv has but does not put there.
+find_python() {
+    local candidate
+    for candidate in "python$1" "$(pyenv prefix "$1" 2>/dev/null)/bin/python"; do
+        if [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+lower_bounds() {
+    python - <<'PYTHON'
+from importlib.metadata import requires
+
+for requirement in requires('srsenet_plugin'):
+    if 'extra ==' not in requirement:
+        print(requirement.replace('>=', '=='))
+PYTHON
+}
+
+install() {
+    if [ "$1" = oldest ]; then
+        python -m pip install -q --no-deps -e . &&
+            lower_bounds >"$VIRTUAL_ENV/oldest.txt" &&
+            export PIP_CONSTRAINT="$VIRTUAL_ENV/oldest.txt" || return
+    fi
+    python -m pip install -q --upgrade --upgrade-strategy eager -e '.[test]' && srsenet install-basicsr
+}
+
+versions() {
+    python - $packages <<'PYTHON'
 import platform
 import sys
 from importlib.metadata import version
 
 print(' | '.join([platform.python_version(), *(version(name) for name in sys.argv[1:])]))
 PYTHON
-    )
-    rows+=("| $name | $versions | ${outcome//=/} |")
+}
+
+table=()
+status=0
+for row in $rows; do
+    if ! interpreter=$(find_python "${row%-*}"); then
+        echo "Python ${row%-*} is not on this machine: $row is left out" >&2
+        continue
+    fi
+    export VIRTUAL_ENV=$PWD/.matrix/$row
+    [ -d "$VIRTUAL_ENV" ] || "$interpreter" -m venv "$VIRTUAL_ENV"
+    outcome=$(
+        export PATH="$VIRTUAL_ENV/bin:$PATH" OMP_NUM_THREADS=1
+        { install "${row#*-}" && python -m pytest -n 2 --dist loadfile -m "not slow" "$@"; } 2>&1 | tee /dev/stderr | tail -1
+    ) || status=1
+    table+=("| $row | $(PATH="$VIRTUAL_ENV/bin:$PATH" versions) | ${outcome//=/} |")
 done
 echo "| | Python | torch | torchvision | numpy | OpenCV | lmdb | mmengine | fast tests |"
 echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-printf '%s\n' "${rows[@]}"
+printf '%s\n' "${table[@]}"
 exit $status

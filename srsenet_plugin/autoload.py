@@ -12,64 +12,78 @@ import sys
 
 TYPE_CHECKING = False  # typing is not loaded at interpreter start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import ClassVar
 
 
-class BasicSRFinder:
-    """Meta path finder that lets the plugin in just before the body of ``basicsr/__init__.py`` runs.
+def _let_plugin_in(run_body: 'Callable[[], None]') -> None:
+    """Before the body, because modules such as ``basicsr.train`` bind by name functions that have to be mended."""
+    try:
+        import srsenet_plugin
 
-    Before, not after: modules such as ``basicsr.train`` bind ``parse_options`` and others by name, so these have to be
-    mended by then.
+        srsenet_plugin.register()
+    except Exception as error:
+        import warnings
+
+        warnings.warn(
+            f'basicsr is imported without srsenet_plugin, which failed with {type(error).__name__}: {error}. '
+            'Run `srsenet doctor` for details, or set SRSENET_PLUGIN_AUTOLOAD=0.',
+            stacklevel=2,
+        )
+    run_body()
+
+
+class PluginFinder:
+    """Meta path finder that lets the plugin in when certain modules are imported.
+
+    Attributes:
+        around: For each of these modules a function, which runs in place of its body and is given the body to call.
     """
+
+    around: 'ClassVar[dict[str, Callable[[Callable[[], None]], None]]]' = {'basicsr': _let_plugin_in}  # noqa: RUF012
 
     @classmethod
     def find_spec(
         cls, fullname: str, path: 'Sequence[str] | None' = None, target: 'ModuleType | None' = None
     ) -> 'ModuleSpec | None':
-        if fullname != 'basicsr':
+        if fullname not in cls.around:
             return None
         for finder in sys.meta_path:
             if finder is cls:
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
-                if spec.origin is not None:  # a folder without __init__.py is not the toolbox
-                    _run_plugin_first(spec)
+                if spec.origin is not None:  # a folder without __init__.py is not the package
+                    _wrap_body(spec, cls.around[fullname])
                 return spec
+        # An import statement passes here, importlib.util.find_spec does not: it has to go on answering None.
+        caller = sys._getframe(1).f_back
+        if fullname == 'basicsr' and caller and caller.f_code.co_name == '_find_and_load_unlocked':
+            raise ModuleNotFoundError(
+                f'BasicSR is not installed for {sys.executable}. Install it with: srsenet install-basicsr',
+                name=fullname,
+            )
         return None
 
 
-def _run_plugin_first(spec: 'ModuleSpec') -> None:
+def _wrap_body(spec: 'ModuleSpec', around: 'Callable[[Callable[[], None]], None]') -> None:
     # The method of this one loader object is replaced and the loader kept, so that inspect, runpy and
     # importlib.resources see the loader they know.
     loader = spec.loader
     exec_module = loader.exec_module  # type: ignore[union-attr]
-
-    def exec_plugin_and_module(module: 'ModuleType') -> None:
-        try:
-            import srsenet_plugin
-
-            srsenet_plugin.register()
-        except Exception as error:
-            import warnings
-
-            warnings.warn(
-                f'basicsr is imported without srsenet_plugin, which failed with {type(error).__name__}: {error}. '
-                'Run `srsenet doctor` for details, or set SRSENET_PLUGIN_AUTOLOAD=0.',
-                stacklevel=2,
-            )
-        exec_module(module)
-
-    loader.exec_module = exec_plugin_and_module  # type: ignore[union-attr, method-assign]
+    loader.exec_module = lambda module: around(lambda: exec_module(module))  # type: ignore[union-attr, method-assign]
 
 
-def install() -> None:
-    """Puts the hook on ``sys.meta_path``, once."""
-    # By name, because after a reload the class is another object.
-    if not any(getattr(finder, '__name__', '') == BasicSRFinder.__name__ for finder in sys.meta_path):
-        sys.meta_path.insert(0, BasicSRFinder)
+def install() -> 'type[PluginFinder]':
+    """Puts the hook on ``sys.meta_path``, once, and returns the one that is there."""
+    # By name: Python may run .pth files twice in a virtual environment, and then the class is another object.
+    for finder in sys.meta_path:
+        if getattr(finder, '__name__', '') == PluginFinder.__name__:
+            return finder  # type: ignore[return-value]
+    sys.meta_path.insert(0, PluginFinder)
+    return PluginFinder
 
 
 if os.environ.get('SRSENET_PLUGIN_AUTOLOAD') != '0':

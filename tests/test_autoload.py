@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run, run_python
+from conftest import ROOT, run, run_python, write_photo
+
+import srsenet_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +20,14 @@ module = sys.modules['torchvision.transforms.functional_tensor'] = types.ModuleT
 module.rgb_to_grayscale = rgb_to_grayscale
 """
 
+# An environment without BasicSR.
+WITHOUT_BASICSR = """
+import sys
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name == 'basicsr' else find_spec(name, *args)
+"""
+
 
 def test_start_of_python_installs_the_hook_and_imports_nothing() -> None:
     """As benchmark_autoload.py measures it: without what else the environment's .pth files import."""
@@ -26,9 +36,92 @@ def test_start_of_python_installs_the_hook_and_imports_nothing() -> None:
 
     printed = run_python(
         "import sys; print('torch' in sys.modules, 'srsenet_plugin' in sys.modules, "
-        "[finder.__name__ for finder in sys.meta_path if 'BasicSR' in str(finder)])"
+        "[finder.__name__ for finder in sys.meta_path if 'srsenet' in str(finder)])"
     )
-    assert printed.strip() == "False False ['BasicSRFinder']"
+    assert printed.strip() == "False False ['PluginFinder']"
+
+
+@pytest.mark.parametrize('code', ['import srsenet_plugin', "from srsenet_plugin import cli; cli.main(['--help'])"])
+def test_what_needs_no_network_imports_nothing_else(code: str) -> None:
+    """-S: without what the environment's .pth files import."""
+    report = """
+import atexit, sys
+ours = {'__main__', 'srsenet_plugin', *sys.stdlib_module_names}
+atexit.register(lambda: print(sorted({name.partition('.')[0] for name in sys.modules} - ours)))
+"""
+    printed = run([sys.executable, '-S', '-c', report + code], PYTHONPATH=str(ROOT))
+    assert printed.splitlines()[-1] == '[]'
+
+
+def test_every_public_name_is_found() -> None:
+    for name in srsenet_plugin.__all__:
+        assert getattr(srsenet_plugin, name) is not None
+        assert name in dir(srsenet_plugin)
+    with pytest.raises(AttributeError, match='no attribute'):
+        srsenet_plugin.SrSENt  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    'imports',
+    [
+        'import srsenet_plugin; from mmengine.registry import MODELS',
+        'from mmengine.registry import MODELS; import srsenet_plugin',
+        "from mmengine.utils import import_modules_from_strings; import_modules_from_strings(['srsenet_plugin'])",
+    ],
+)
+def test_mmengine_knows_the_plugin_in_any_order_of_imports(imports: str) -> None:
+    printed = run_python(
+        f"""
+{imports}
+from mmengine.registry import MODELS
+print(type(MODELS.build(dict(type='SrSENet', num_block=1))).__name__, 'CharbonnierPenaltyLoss' in MODELS)
+"""
+    )
+    assert printed.split() == ['SrSENet', 'True']
+
+
+def test_without_the_toolbox_its_import_says_how_to_install_it() -> None:
+    code = (
+        WITHOUT_BASICSR
+        + """
+from importlib.util import find_spec
+print(find_spec('basicsr'))
+try:
+    from basicsr.archs import build_network
+except ModuleNotFoundError as error:
+    print(error.name, error)
+from srsenet_plugin.cli import main
+sys.exit(main(['compare', '--scale', '4', '--archs', 'SrSENet']))
+"""
+    )
+    printed = run([sys.executable, '-c', code], status=1)
+    message = f'BasicSR is not installed for {sys.executable}. Install it with: srsenet install-basicsr'
+    assert printed.splitlines() == ['None', f'basicsr {message}', f'srsenet: {message}']
+
+
+def test_photographs_and_data_need_no_toolbox(tmp_path: Path) -> None:
+    write_photo('chelsea.png', tmp_path / 'photos/chelsea.png', (60, 100, 120, 160))
+    printed = run_python(
+        WITHOUT_BASICSR
+        + """
+import srsenet_plugin.data.imresize
+print([name for name in ('basicsr', 'mmengine') if name in sys.modules])
+from srsenet_plugin.cli import main
+print([
+    main(words)
+    for words in (
+        ['upscale', 'photos/chelsea.png', '-o', 'big.png', '-s', '2'],
+        ['prepare', 'folder', '--source', 'photos', '--out', 'data', '--name', 'few', '--scales', '2'],
+        ['prepare', 'benchmark', '--source', 'photos', '--out', 'data', '--scales', '2'],
+        ['prepare', 'verify', 'data/few_HR.lmdb'],
+        ['export', '--format', 'torchscript'],
+    )
+], 'basicsr' in sys.modules)
+""",
+        cwd=tmp_path,
+    )
+    assert printed.splitlines()[0] == '[]'
+    assert printed.splitlines()[-1] == '[0, 0, 0, 0, 0] False'
 
 
 @pytest.mark.parametrize(
@@ -62,7 +155,7 @@ def test_switched_off() -> None:
         WITHOUT_PLUGIN
         + """
 from basicsr.utils.registry import ARCH_REGISTRY
-print('SrSENet' in ARCH_REGISTRY, any('BasicSRFinder' in str(finder) for finder in sys.meta_path))
+print('SrSENet' in ARCH_REGISTRY, any('PluginFinder' in str(finder) for finder in sys.meta_path))
 import srsenet_plugin
 print('SrSENet' in ARCH_REGISTRY)
 """,
@@ -71,15 +164,13 @@ print('SrSENet' in ARCH_REGISTRY)
     assert printed.split() == ['False', 'False', 'True']
 
 
-def test_a_plugin_that_fails_leaves_the_toolbox_usable(tmp_path: Path) -> None:
-    """A dependency of the plugin alone is broken: BasicSR is imported with a warning that says so."""
-    broken = tmp_path / 'mmengine'
-    broken.mkdir()
-    (broken / '__init__.py').write_text("raise ImportError('broken installation')")
+def test_a_plugin_that_fails_leaves_the_toolbox_usable() -> None:
+    """A part of the plugin is missing: BasicSR is imported with a warning that says so."""
     printed = run_python(
-        WITHOUT_PLUGIN + "import basicsr; print('basicsr', basicsr.__version__)", PYTHONPATH=str(tmp_path)
+        WITHOUT_PLUGIN
+        + "sys.modules['srsenet_plugin.losses'] = None; import basicsr; print('basicsr', basicsr.__version__)"
     )
-    assert 'basicsr is imported without srsenet_plugin, which failed with ImportError: broken installation' in printed
+    assert 'basicsr is imported without srsenet_plugin, which failed with ModuleNotFoundError: import of ' in printed
     assert '`srsenet doctor`' in printed
     assert printed.splitlines()[-1].startswith('basicsr 1.')
 

@@ -560,9 +560,9 @@ def test_numbers_do_not_stand_for_numbered_images() -> None:
             'none holds no benchmark for x4. Make them with: srsenet prepare benchmark --source',
         ),
         (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
-        (['--device', 'cuda:77'], '--device cuda:77: '),
+        (['--device', 'cuda:77'], 'The device cuda:77 cannot be used: '),
         (['--archs', 'VDSR', 'options/train_VDSR_x4.yml'], 'a name can be compared only once: VDSR, VDSR.'),
-        (['--device', 'abacus'], '--device abacus: '),
+        (['--device', 'abacus'], 'The device abacus cannot be used: '),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import Path as ZipPath
 
 import numpy as np
 import pytest
@@ -22,8 +26,9 @@ KNOWS_PLUGIN = (
 )
 
 
-def pip(venv: Path, *arguments: object) -> str:
-    return run([sys.executable, '-m', 'pip', '--python', venv, '--no-input', *arguments], venv.parents[2])
+def pip(venv: Path, *arguments: object, **environment: str) -> str:
+    command = [sys.executable, '-m', 'pip', '--python', venv, '--no-input', *arguments]
+    return run(command, venv.parents[2], **environment)
 
 
 def install(venv: Path, *arguments: object) -> str:
@@ -123,6 +128,49 @@ def test_a_photograph_gets_sharper_in_a_fresh_environment(
     assert errors[0] < 0.95 * errors[1]
 
 
+def test_one_command_installs_the_toolbox(venv: Path, wheel: Path) -> None:
+    install(venv, wheel)
+    srsenet = venv.with_name('srsenet')
+    message = f'BasicSR is not installed for {venv}. Install it with: srsenet install-basicsr'
+    assert run([srsenet, 'compare', '--scale', '2'], PYTHONPATH='', status=1) == f'srsenet: {message}\n'
+    for _ in range(2):
+        said = run([srsenet, 'install-basicsr'], PYTHONPATH='').splitlines()[-1]
+        assert said.startswith('BasicSR 1.4.2 is installed: ')
+        assert Path(said.rpartition(' ')[2]).is_relative_to(venv.parents[1])
+    assert python(venv, KNOWS_PLUGIN).split()[-3] == 'SrSENet'
+
+
+def test_that_command_leaves_another_toolbox_alone(venv: Path, wheel: Path, toolbox: Path) -> None:
+    install(venv, wheel, '-e', toolbox)
+    said = run([venv.with_name('srsenet'), 'install-basicsr'], PYTHONPATH='').splitlines()[-1]
+    assert said == f'BasicSR 1.4.2 is installed: {toolbox}/basicsr/__init__.py'
+
+
+def test_requirements_are_what_is_imported(wheel: Path) -> None:
+    """Each with the oldest version that the matrix tries; and in the extras, what is imported where it is asked for."""
+    (info,) = (entry for entry in ZipPath(wheel).iterdir() if entry.name.endswith('.dist-info'))
+    required, extra = set(), set()
+    for requirement in metadata.PathDistribution(info).requires or []:  # type: ignore[arg-type]
+        name = re.match(r'[\w-]+', requirement)[0]  # type: ignore[index]
+        if 'extra ==' in requirement:
+            extra.add(name.lower())
+        else:
+            assert re.fullmatch(r'[\w-]+>=[\d.]+', requirement)
+            required.add(name)
+
+    modules = set()
+    for path in (ROOT / 'srsenet_plugin').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(str(node.module).partition('.')[0])
+    modules -= {'basicsr', 'srsenet_plugin', *sys.stdlib_module_names}
+    packages = metadata.packages_distributions()
+    imported = {next(iter(packages[module])).lower() for module in modules}
+    assert imported - extra == required - {'setuptools'}
+
+
 def test_source_distribution_makes_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
     run([sys.executable, 'setup.py', '-q', 'sdist', '-d', tmp_path], source)
     (archive,) = tmp_path.glob('*.tar.gz')
@@ -139,7 +187,7 @@ def test_a_broken_plugin_never_breaks_python(venv: Path, wheel: Path) -> None:
     install(venv, wheel)
     site_packages = next(venv.parents[1].glob('lib/python3.*/site-packages'))
     autoload = site_packages / 'srsenet_plugin/autoload.py'
-    hook = "import sys; print(any('BasicSR' in str(finder) for finder in sys.meta_path))"
+    hook = "import sys; print(any('PluginFinder' in str(finder) for finder in sys.meta_path))"
     assert python(venv, hook).strip() == 'True'
     autoload.write_text('raise SystemError("broken")')
     assert python(venv, hook).strip() == 'False'
@@ -165,15 +213,22 @@ def find_python(version: str) -> Path | None:
     return None
 
 
-@pytest.mark.parametrize('version', ['3.10', '3.12'])
+@pytest.mark.parametrize('version', ['3.10', '3.12', '3.13', '3.14'])
 def test_other_python_versions(version: str, wheel: Path, tmp_path: Path) -> None:
-    """Without torch: the wheel installs, the hook is silent, and every file compiles."""
+    """Without torch: the wheel installs, the hook is silent, every file compiles, and BasicSR is built."""
     interpreter = find_python(version)
     if interpreter is None:
         pytest.skip(f'Python {version} is not on this machine')
     run([interpreter, '-m', 'venv', '--without-pip', tmp_path / 'venv'])
     venv = tmp_path / 'venv/bin/python'
     install(venv, wheel)
-    hook = "import sys; print(sys.version[:4], any('BasicSR' in str(finder) for finder in sys.meta_path))"
+    hook = "import sys; print('%d.%d' % sys.version_info[:2], any('PluginFinder' in str(f) for f in sys.meta_path))"
     assert python(venv, hook).split() == [version, 'True']
-    run([venv, '-W', 'error', '-m', 'compileall', '-q', '-f', next(tmp_path.glob('venv/lib/*/site-packages'))])
+    site_packages = next(tmp_path.glob('venv/lib/*/site-packages'))
+    run([venv, '-W', 'error', '-m', 'compileall', '-q', '-f', site_packages])
+
+    pip(venv, 'install', 'setuptools')
+    build = site_packages / 'srsenet_plugin/toolbox/basicsr_build'
+    arguments = ['--no-cache-dir', '--no-deps', '--use-pep517', '--no-build-isolation', '-r', build / 'requirement.txt']
+    pip(venv, 'install', *arguments, PYTHONPATH=str(build))
+    assert (site_packages / 'basicsr-1.4.2.dist-info').is_dir()

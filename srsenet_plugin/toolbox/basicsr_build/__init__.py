@@ -1,0 +1,1 @@
+"""What pip gets to build BasicSR: the release, and this folder on PYTHONPATH."""
