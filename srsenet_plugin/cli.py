@@ -279,10 +279,11 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if not args.archs and not args.results:
+        raise ValueError('there is nothing to compare: name --archs or --results.')
     if args.projects:
-        sys.path.append(
-            str(Path.cwd())
-        )  # last, so that no file of the working folder stands in for an installed package
+        # Last, so that no file of the working folder stands in for an installed package.
+        sys.path.append(str(Path.cwd()))
     register()
     from srsenet_plugin.compare import run
 

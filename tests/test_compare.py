@@ -467,7 +467,7 @@ def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, cap
     assert 'Traceback' not in printed
 
 
-def test_weights_of_another_scale_are_told(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_weights_of_another_scale_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     weights = weights_of(LapSRN, tmp_path / 'lapsrn.pth', num_feat=4, upscale=4)
     compare(
         *('--scale', 2, 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path),
@@ -559,13 +559,13 @@ def test_numbers_do_not_stand_for_numbered_images() -> None:
             ['--benchmarks', 'none'],
             'none holds no benchmark for x4. Make them with: srsenet prepare benchmark --source',
         ),
-        (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
+        (['--weights', 'VDSR=x.pth'], 'there are weights of VDSR, but no such architecture is compared.'),
         (['--device', 'cuda:77'], 'The device cuda:77 cannot be used: '),
         (['--archs', 'VDSR', 'options/train_VDSR_x4.yml'], 'a name can be compared only once: VDSR, VDSR.'),
         (['--device', 'abacus'], 'The device abacus cannot be used: '),
     ],
 )
-def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
     if '--archs' not in arguments:
         arguments = ['--archs', 'Bicubic', *arguments]
     compare('--scale', 4, '--out', tmp_path / 'out', *arguments, status=1)

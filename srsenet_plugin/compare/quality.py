@@ -36,9 +36,9 @@ class Benchmark:
     """The pairs of a benchmark at one scale.
 
     Attributes:
-        name (str): Such as ``Set5``.
-        scale (int): Scale of the LR images.
-        pairs (dict[str, tuple[Path, Path]]): Files of GT and LR image, by key.
+        name: Such as ``Set5``.
+        scale: Scale of the LR images.
+        pairs: Files of GT and LR image, by key.
     """
 
     name: str
@@ -59,8 +59,8 @@ def find_benchmarks(folder: Path, scale: int) -> list[Benchmark]:
     """Finds what ``srsenet prepare benchmark`` has made, the literature's benchmarks first.
 
     Args:
-        folder (Path): Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
-        scale (int): Scale.
+        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
+        scale: Scale.
 
     Raises:
         ValueError: There are none for this scale, or a GT image has no LR image.

@@ -31,17 +31,17 @@ class Comparison:
     """What to compare.
 
     Attributes:
-        archs (Sequence[str]): Names of registered architectures, or option files.
-        scales (Sequence[int]): Scales.
-        benchmarks (Path | None): Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
-        weights (Mapping[str, str]): Files of weights by name; ``{scale}`` in them stands for the scale.
-        results (Mapping[str, str]): Folders of finished images by name; the same.
-        out (Path): Folder for tables, pictures and upscaled images. What is in it already is not computed again.
-        timing (bool): Measure time and memory.
-        paper (bool): Show Table I's figures too.
-        device (str): ``auto``, or a device of torch's.
-        protocol (str): How networks are evaluated: one of :data:`quality.PROTOCOLS`.
-        projects (Sequence[str]): Modules to import, such as ``my_project.archs``, because they register architectures.
+        archs: Names of registered architectures, or option files.
+        scales: Scales.
+        benchmarks: Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
+        weights: Files of weights by name; ``{scale}`` in them stands for the scale.
+        results: Folders of finished images by name; the same.
+        out: Folder for tables, pictures and upscaled images. What is in it already is not computed again.
+        timing: Measure time and memory.
+        paper: Show Table I's figures too.
+        device: ``auto``, or a device of torch's.
+        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`.
+        projects: Modules to import, such as ``my_project.archs``, because they register architectures.
     """
 
     archs: Sequence[str]
@@ -61,7 +61,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     """Compares, prints a table for each scale, and writes tables and pictures.
 
     Returns:
-        dict[int, list[Row]]: What was measured, by scale. What could not be is in the ``problems`` of its row.
+        What was measured, by scale. What could not be is in the ``problems`` of its row.
 
     Raises:
         ValueError: There is nothing to compare, no benchmark, or no such device; a name is there twice, or is given
@@ -71,12 +71,12 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     archs = [name_of(spec) for spec in comparison.archs]
     names = [*archs, *comparison.results]
     if not names:
-        raise ValueError('there is nothing to compare: name --archs or --results.')
+        raise ValueError('there is nothing to compare: name architectures or folders of finished images.')
     if len(set(names)) < len(names):
         raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
     unknown = comparison.weights.keys() - set(archs)
     if unknown:
-        raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
+        raise ValueError(f'there are weights of {", ".join(sorted(unknown))}, but no such architecture is compared.')
     device = find_device(comparison.device)
     import_projects(comparison.projects)
     benchmarks = {
