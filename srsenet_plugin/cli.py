@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     install = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
     install.set_defaults(run=_install_basicsr)
 
-    convert = commands.add_parser('convert', help='make published weights of VDSR or LapSRN x4 readable for BasicSR')
-    convert.add_argument('source', metavar='FILE', help='state dict, .pth or .safetensors')
+    convert = commands.add_parser('convert', help='make published weights readable for BasicSR')
+    convert.add_argument('source', metavar='FILE', help='LapSRN, VDSR, SRCNN or FSRCNN: .mat, .pth or .safetensors')
     convert.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
     convert.set_defaults(run=_convert)
 
@@ -114,7 +114,19 @@ def _parser() -> argparse.ArgumentParser:
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
     )
     compare.add_argument(
-        '--results', type=_assignment, nargs='+', default=[], metavar='NAME=FOLDER', help='finished images; the same'
+        '--results',
+        type=_assignment,
+        nargs='+',
+        default=[],
+        metavar='NAME=FOLDER',
+        help='finished images; {benchmark} too',
+    )
+    compare.add_argument(
+        '--protocol',
+        choices=('uint8', 'double', 'ycbcr'),
+        default='uint8',
+        help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
+        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; default: uint8',
     )
     compare.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
     compare.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
@@ -295,10 +307,11 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if not args.archs and not args.results:
+        raise ValueError('there is nothing to compare: name --archs or --results.')
     if args.projects:
-        sys.path.append(
-            str(Path.cwd())
-        )  # last, so that no file of the working folder stands in for an installed package
+        # Last, so that no file of the working folder stands in for an installed package.
+        sys.path.append(str(Path.cwd()))
     register()
     from srsenet_plugin.compare import run
 
@@ -313,6 +326,7 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
+            protocol=args.protocol,
             projects=args.projects,
         )
     )
