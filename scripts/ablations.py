@@ -1,4 +1,4 @@
-"""Trains short variations of options/train_SrSENet_x4_T91BSD200.yml, one change each, and prints their PSNR on Set5.
+"""Trains short variations of the released x4 recipe, one change each, and prints their PSNR on Set5.
 
 python scripts/ablations.py                  all that have not been trained yet, and the table
 python scripts/ablations.py base lr1e-3      these
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from srsenet_plugin import SrSEBlock, SrSENet
 
 ROOT = Path(__file__).parents[1]
-RECIPE = 'options/train_SrSENet_x4_T91BSD200.yml'
+RECIPE = 'options/released/train_SrSENet_x4_T91BSD200.yml'
 # A short training in batches of 16, which all others differ from in what is named, at the same cost: the same number of
 # pixels in all. The EMA averages over as much of the training as that of the long one does.
 BASE = (

@@ -1,40 +1,95 @@
-"""Takes the weights, the logs and the curves of a scale's trainings into the package and its documentation.
+"""Trains the package's weights of a scale, and takes them, their logs and their curves into the repository.
 
-python scripts/release_weights.py 8    of train_SrSENet_x8_T91BSD200.yml and of all *_SrSENet_x8_T91BSD200*.yml after it
+python scripts/release_weights.py 4          all trainings of x4 that are missing, then the mean of all but the first
+python scripts/release_weights.py 4 --list   the commands alone
 
-The weights of those after it are averaged (Wortsman et al., "Model soups", ICML 2022).
+The mean is that of Wortsman et al., "Model soups", ICML 2022. options/released/stages.yml lists the trainings.
 """
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 from srsenet_plugin.weights import files, pretrained
 
 ROOT = Path(__file__).parents[1]
+RELEASED = Path('options/released')
 
 
-def main(scale: str) -> None:
-    # By their option files: beside the experiments lie older ones of the same names, archived by BasicSR.
-    experiments = [
-        ROOT / 'experiments' / path.stem for path in sorted(ROOT.glob(f'options/*_SrSENet_x{scale}_T91BSD200*.yml'))
-    ]
-    last = [experiment for experiment in experiments if experiment.name != f'train_SrSENet_x{scale}_T91BSD200']
-    trained = [files.load(experiment / 'models/net_g_latest.pth') for experiment in last]
-    weights = [files.weights_of(*found, 'params_ema') for found in zip(trained, last)]
+def main() -> None:
+    stages = yaml.safe_load((ROOT / RELEASED / 'stages.yml').read_text(encoding='utf-8'))
+    scales = [name.removeprefix('x') for name in stages if name.startswith('x')]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('scale', choices=scales)
+    parser.add_argument('--list', action='store_true', help='print the commands, run nothing')
+    args = parser.parse_args()
+    commands = training_commands(stages[f'x{args.scale}'])
+    for name, command in commands.items():
+        if args.list:
+            print(shlex.join(command))
+        elif not latest_weights(name).exists():
+            subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True)
+    if not args.list:
+        release(args.scale, list(commands))
+
+
+def training_commands(stages: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
+    """The command of each training, by its name. The first one is the option file as it is."""
+    first = next(iter(stages))
+    start = ['python', 'basicsr/train.py', '-opt', str(RELEASED / f'{first}.yml'), '--auto_resume']
+    commands = {}
+    for name, changes in stages.items():
+        entries = [f'{key}={value}' for key, value in forced_options(name, changes).items()] if changes else []
+        commands[name] = [*start, *(['--force_yml', *entries] if entries else [])]
+    return commands
+
+
+def forced_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """What --force_yml has to set: a training that follows starts from averages, and has one cosine without warm-up."""
+    changes = dict(changes)
+    start, iterations = changes.pop('start'), changes.pop('iterations')
+    return {
+        'name': name,
+        'path:pretrain_network_g': latest_weights(start).relative_to(ROOT),
+        'path:param_key_g': 'params_ema',
+        'path:strict_load_g': 'true',
+        'train:total_iter': iterations,
+        'train:scheduler:periods': [iterations],
+        'train:scheduler:restart_weights': [1],
+        'train:warmup_iter': 0,
+        'val:val_freq': 500,
+        **{key: f'{value:f}' if isinstance(value, float) else value for key, value in changes.items()},
+    }
+
+
+def latest_weights(name: str) -> Path:
+    return ROOT / 'experiments' / name / 'models/net_g_latest.pth'
+
+
+def release(scale: str, names: list[str]) -> None:
+    """Writes the mean weights of all trainings but the first, and copies the logs and curves of all."""
+    trained = {name: files.load(latest_weights(name)) for name in names[1:] or names}
+    weights = [files.weights_of(content, latest_weights(name), 'params_ema') for name, content in trained.items()]
     # Half precision: half the size, and no difference in a hundredth of a dB.
     mean = {key: torch.stack([found[key] for found in weights]).mean(0).half() for key in weights[0]}
-    files.save({'params': mean, 'network_g': trained[0]['network_g']}, pretrained.FOLDER / f'srsenet_x{scale}.pth')
+    network_g = next(iter(trained.values()))['network_g']
+    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'srsenet_x{scale}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    for experiment in experiments:
-        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{experiment.name}.csv')
-        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{experiment.name}.png')
+    for name in names:
+        experiment = ROOT / 'experiments' / name
+        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{name}.csv')
+        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{name}.png')
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    main()

@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from srsenet_plugin.data.whole_files import whole_file
+
 ROOT = Path(__file__).parents[1]
 OPTIONS = 'options/quickstart/train_SrSENet_x4_quickstart.yml'
 SMALL = [
@@ -163,9 +165,8 @@ def draw(found: dict[str, list[Sample]], out: Path) -> None:
         axis.set(xlabel='minutes', ylabel=label, ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'{out.stem}.part{out.suffix}')
-    figure.savefig(part, dpi=120)
-    part.replace(out)
+    with whole_file(out) as part:
+        figure.savefig(part, dpi=120)
 
 
 if __name__ == '__main__':

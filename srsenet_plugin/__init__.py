@@ -68,9 +68,9 @@ def _register_in_mmengine() -> None:
 
     from srsenet_plugin.archs import ARCHS
     from srsenet_plugin.losses import LOSSES
+    from srsenet_plugin.toolbox.registries import register_giving_way_in_mmengine
 
-    for module in (*ARCHS, *LOSSES):
-        MODELS.register_module(module=module)
+    register_giving_way_in_mmengine(MODELS, (*ARCHS, *LOSSES))
 
 
 def _follow_mmengine(run_body: Callable[[], None]) -> None:

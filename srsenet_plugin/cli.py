@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from srsenet_plugin.version import __version__
+
+if TYPE_CHECKING:
+    from srsenet_plugin.prepare.packing import Prepared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``srsenet ...`` and returns its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # as stderr: a name of any bytes is printed
     args = _parser().parse_args(argv)
     try:
         args.run(args)
@@ -87,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
     )
+    compare.add_argument(
+        '--import',
+        dest='projects',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='import modules that register architectures, such as my_project.archs; those of the working folder too',
+    )
     compare.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
     compare.add_argument(
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
@@ -120,18 +135,23 @@ def _parser() -> argparse.ArgumentParser:
         )
     for kind in (div2k, folder, benchmark):
         kind.add_argument('--out', type=Path, required=True, help='folder to make the data in')
-        kind.add_argument('--scales', type=_scale, nargs='+', default=[2, 4, 8], help='default: 2 4 8')
+        kind.add_argument(
+            '--scales', type=_scale, nargs='+', action=_Different, default=[2, 4, 8], help='default: 2 4 8'
+        )
         kind.add_argument('--skip-bad', action='store_true', help='leave out images that cannot be used, and list them')
     for kind in (div2k, folder):
         kind.add_argument(
             '--downsizes',
             type=_downsize,
             nargs='+',
+            action=_Different,
             default=[1],
             metavar='SIZE',
             help="take each image at these sizes, as the paper's authors do at 1 0.7 0.5; default: 1",
         )
-        kind.add_argument('--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb')
+        kind.add_argument(
+            '--color', '--colour', choices=('rgb', 'y'), default='rgb', help='y: the Y channel alone; default: rgb'
+        )
         kind.add_argument('--encoding', choices=('ppm', 'png'), default='ppm', help='png is smaller and slower to read')
         kind.add_argument('--gt-size', type=_positive, default=96, help='refuse images smaller than this; default: 96')
     verify = kinds.add_parser('verify', help='check LMDBs of images: keys, shapes and checksums')
@@ -140,6 +160,18 @@ def _parser() -> argparse.ArgumentParser:
     for kind in (div2k, folder, benchmark, verify):
         kind.add_argument('--workers', type=_positive, help='threads; default: one for each processor')
     return parser
+
+
+class _Different(argparse.Action):
+    """Refuses a value that is named twice: one of the two was meant to be another."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+        if twice:
+            raise argparse.ArgumentError(self, f'{", ".join(twice)} is named twice')
+        setattr(namespace, self.dest, values)
 
 
 def _scale(text: str) -> int:
@@ -191,18 +223,36 @@ def _install_basicsr(args: argparse.Namespace) -> None:
 
 
 def _upscale(args: argparse.Namespace) -> None:
-    from srsenet_plugin.inference.batch import upscale_files
+    from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
+    from srsenet_plugin.inference.photo import TooManyPixelsError
     from srsenet_plugin.inference.upscaler import Upscaler
 
+    advice = {
+        TooManyPixelsError: '; --max-pixels allows more',
+        NoPlaceError: '; name another folder with -o',
+        MemoryError: '; --precision bf16 needs less memory, and --tile 512 less still',
+    }
+
+    def reason(image: Path, error: Exception) -> str:
+        if isinstance(error, OSError):
+            place = '' if error.filename in (None, str(image)) else f'{error.filename}: '
+            return f'({place}{error.strerror or error})'
+        return f'{error}{advice.get(type(error), "")}'
+
     upscaler = Upscaler(args.scale, args.weights, args.device, args.precision, args.self_ensemble, args.tile)
-    report = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
-    for path in report.written:
+    try:
+        files = upscale_files(args.inputs, args.out, args.scale, upscaler, args.overwrite, args.max_pixels)
+    except NoPlaceError as error:
+        raise ValueError(f'{error} Name a folder with -o.') from None
+    for path in files.written:
         print(path)
-    for path in report.left_alone:
+    for path in files.left_alone:
         print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)
-    if report.failed:
-        problems = '\n'.join(f'  {path} {reason}' for path, reason in report.failed.items())
-        raise ValueError(f'{len(report.failed)} of the images could not be upscaled:\n{problems}')
+    for path, original in files.left_out.items():
+        print(f'{path} is taken for a result of {original}: left out. Name it alone to upscale it.', file=sys.stderr)
+    if files.failed:
+        problems = '\n'.join(f'  {path} {reason(path, error)}' for path, error in files.failed.items())
+        raise ValueError(f'{len(files.failed)} of the images could not be upscaled:\n{problems}')
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -217,6 +267,10 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if args.projects:
+        sys.path.append(
+            str(Path.cwd())
+        )  # last, so that no file of the working folder stands in for an installed package
     register()
     from srsenet_plugin.compare import run
 
@@ -231,11 +285,17 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
+            projects=args.projects,
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
-    for note in (f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.notes):
-        print(note)
+    for scale in rows:
+        methods: dict[str, list[str]] = {}
+        for row in rows[scale]:
+            for note in row.notes:
+                methods.setdefault(note, []).append(row.method)
+        for note, names in methods.items():
+            print(f'x{scale} {", ".join(names)}: {note}')
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
@@ -253,7 +313,7 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
 
     args.name = 'DIV2K_train'
     if args.source is None:
-        args.source = archive = args.out / 'DIV2K_train_HR.zip'
+        archive = args.out / 'DIV2K_train_HR.zip'
         if not all(folder.exists() for folder in packing.lmdb_folders(args.out, args.name, args.scales)):
             if args.download:
                 download.fetch_div2k(archive)
@@ -262,34 +322,38 @@ def _prepare_div2k(args: argparse.Namespace) -> None:
                     f'There is no {archive}. --download fetches it; by hand, put {download.URL} there; '
                     'or name the folder or archive with --source.'
                 )
+        if archive.exists():  # which may be deleted once the LMDBs are there
+            args.source = archive
     _prepare_folder(args)
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import packing
 
-    recipe = packing.Packing(args.scales, args.downsizes, args.colour, args.encoding, args.gt_size)
-    left_out = packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad)
-    _report(packing.lmdb_folders(args.out, args.name, args.scales), left_out)
+    recipe = packing.Packing(args.scales, args.downsizes, args.color, args.encoding, args.gt_size)
+    _report(packing.pack_images(args.source, args.out, args.name, recipe, args.workers, args.skip_bad))
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
     from srsenet_plugin.prepare import benchmarks, packing
 
-    for found in benchmarks.find_benchmarks(args.source, args.out):
-        left_out = packing.make_benchmark(
-            found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+    for found in benchmarks.find_hr_images(args.source, args.out):
+        _report(
+            packing.make_benchmark(
+                found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.count
+            )
         )
-        _report(packing.benchmark_folders(found.out, args.scales), left_out)
 
 
-def _report(made: Sequence[Path], left_out: Mapping[str, str]) -> None:
-    if left_out:
-        print(f'Left out {len(left_out)} images:', file=sys.stderr)
-        for name, reason in left_out.items():
+def _report(prepared: Prepared) -> None:
+    if prepared.left_out:
+        print(f'Left out {len(prepared.left_out)} images:', file=sys.stderr)
+        for name, reason in prepared.left_out.items():
             print(f'  {name} {reason}', file=sys.stderr)
-    for path in made:
+    for path in prepared.made:
         print(path)
+    for path in prepared.left_alone:
+        print(f'{path} is there already: left alone.', file=sys.stderr)
 
 
 def _verify(args: argparse.Namespace) -> None:

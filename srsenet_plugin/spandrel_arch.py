@@ -8,10 +8,16 @@ model = spandrel.ModelLoader().load_from_file('srsenet_x4.pth')
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling, StateDict
 from spandrel.util import KeyCondition
+from torch import Tensor
 
+from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.weights.pretrained import infer_options
 
 
@@ -35,10 +41,11 @@ class SrSENetArch(Architecture[SrSENet]):
         """Builds the network of a state dict.
 
         Args:
-            state_dict (dict): Weights by name.
+            state_dict: Weights by name.
 
         Returns:
-            ImageModelDescriptor: The network: for Y images, if it was trained for them.
+            The network, which takes and gives RGB images (N, 3, H, W) or grey ones (N, 1, H, W), in [0, 1]. One for Y
+            images gets their Y, and their CbCr are enlarged by bicubic interpolation.
         """
         options = infer_options(state_dict)
         return ImageModelDescriptor(
@@ -50,10 +57,31 @@ class SrSENetArch(Architecture[SrSENet]):
             supports_half=True,
             supports_bfloat16=True,
             scale=options['upscale'],
-            input_channels=options['num_in_ch'],
-            output_channels=options['num_out_ch'],
+            input_channels=3,
+            output_channels=3,
             tiling=ModelTiling.DISCOURAGED,  # the SE layers take means over the whole image
+            call_fn=_upscale_rgb
+            if options['num_in_ch'] == 3
+            else partial(_upscale_y, BicubicEnlarge(options['upscale'])),
         )
+
+
+def _upscale_rgb(net: SrSENet, image: Tensor) -> Tensor:
+    """Upscales RGB or grey images by a network for RGB images."""
+    if image.shape[1] == 3:
+        return net(image)
+    return net(image.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+
+
+def _upscale_y(enlarge: BicubicEnlarge, net: SrSENet, image: Tensor) -> Tensor:
+    """Upscales RGB or grey images by a network for Y images. Colours are converted in float32."""
+    pixels = image.float()
+    if image.shape[1] == 1:
+        return y_to_grey(net(grey_to_y(pixels).to(image.dtype)).float()).to(image.dtype)
+    ycbcr = rgb_to_ycbcr(pixels)
+    y = net(ycbcr[:, :1].to(image.dtype)).float()
+    cbcr = enlarge.to(image.device)(ycbcr[:, 1:])
+    return ycbcr_to_rgb(torch.cat([y, cbcr], 1)).to(image.dtype)
 
 
 MAIN_REGISTRY.add(ArchSupport.from_architecture(SrSENetArch()), ignore_duplicates=True)

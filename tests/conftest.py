@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -79,6 +80,14 @@ def signals_restored() -> Iterator[None]:
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> dict[str, Any]:
+    """Options of a tiny training in a folder of its own."""
+    from trainings import tiny_options
+
+    return tiny_options(tmp_path)
 
 
 @pytest.fixture(scope='session')

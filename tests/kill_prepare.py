@@ -17,6 +17,7 @@ from pathlib import Path
 
 from killing import dying, forked
 
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.prepare import packing
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter
@@ -34,7 +35,7 @@ def make(kind: str, source: Path, out: Path) -> None:
 def check_what_is_there(out: Path, expected: dict[str, bytes]) -> None:
     """Under their final names there are complete LMDBs and folders only."""
     for folder in out.iterdir():
-        if folder.suffix != '.tmp':
+        if folder.suffix != f'.{MARK}':
             assert {name: value for name, value in expected.items() if name.startswith(f'{folder.name}/')} == {
                 f'{folder.name}/{name}': value for name, value in content(folder).items()
             }

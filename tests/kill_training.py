@@ -19,6 +19,8 @@ import torch
 from basicsr.train import train_pipeline
 from killing import dying, forked
 
+from srsenet_plugin.weights import files
+
 LOG = 'log.txt'
 
 
@@ -77,11 +79,11 @@ def kill_until_done(name: str, arguments: list[str], duration: float, rng: rando
 
 
 def compare(undisturbed: Path, killed: Path) -> None:
-    files = [
+    saved = [
         path.relative_to(undisturbed) for path in sorted(undisturbed.glob('*/*')) if path.suffix in ('.pth', '.state')
     ]
-    assert files
-    for file in files:
+    assert saved
+    for file in saved:
         assert same(files.load(undisturbed / file), files.load(killed / file)), file
     assert (undisturbed / 'train_log.csv').read_text() == (killed / 'train_log.csv').read_text()
 

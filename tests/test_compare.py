@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import run, run_python, write_photo
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,7 +24,7 @@ from skimage.metrics import structural_similarity
 
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, pictures, quality, table
-from srsenet_plugin.compare.networks import Network, find_network
+from srsenet_plugin.compare.networks import Network, find_network, import_projects
 from srsenet_plugin.prepare.packing import make_benchmark
 
 ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
@@ -132,6 +134,18 @@ print(cost.peak_memory({'type': 'Bicubic', 'upscale': 4}, 3, 4, torch.device('cp
 """
     )
     assert 22e6 < float(needed) < 300e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='measured on Linux only')
+def test_the_process_that_measures_runs_nothing_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ('torch', 'json', 'basicsr', 'srsenet_plugin', 'sitecustomize'):
+        (tmp_path / f'{module}.py').write_text(f'open("{module} was run", "w")')
+    monkeypatch.chdir(tmp_path)
+    assert cost.peak_memory({'type': 'Bicubic', 'upscale': 4}, 3, 4, torch.device('cpu'))
+    assert not list(tmp_path.glob('* was run'))
 
 
 # How good it is
@@ -321,6 +335,111 @@ def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch
     assert again('FSRCNN') == ['FSRCNN'] * 2
 
 
+@pytest.mark.parametrize('harm', ['deleted', 'garbled', 'blackened', 'swapped'])
+def test_images_that_were_not_scored_are_made_anew(benchmarks: Path, tmp_path: Path, harm: str) -> None:
+    arguments = ('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
+    compare(*arguments)
+    expected = read(tmp_path)
+    image = tmp_path / 'x4/Bicubic/Set5/coffee.png'
+    png = image.read_bytes()
+    if harm == 'garbled':
+        image.write_bytes(png[:500] + b'?' + png[501:])
+    elif harm == 'blackened':
+        cv2.imwrite(str(image), np.zeros_like(cv2.imread(str(image))))
+    elif harm == 'swapped':
+        shutil.copy(image.with_name('chelsea.png'), image)
+    else:
+        image.unlink()
+    compare(*arguments)
+    assert image.read_bytes() == png
+    assert read(tmp_path) == expected
+
+
+def test_two_runs_in_one_folder(benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one, of other weights, starts and ends while the first one is in the middle of a benchmark."""
+    out = tmp_path / 'out'
+    files = {seed: tmp_path / f'{seed}.pth' for seed in (0, 1)}
+    for seed, file in files.items():
+        torch.manual_seed(seed)
+        torch.save(FSRCNN(upscale=4).state_dict(), file)
+
+    def run_with(seed: int, folder: Path) -> dict[str, Any]:
+        compare(
+            *('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', folder),
+            *('--archs', 'FSRCNN', '--weights', f'FSRCNN={files[seed]}'),
+        )
+        return read(folder)
+
+    expected = {seed: run_with(seed, tmp_path / f'alone{seed}') for seed in files}
+    scored: list[object] = []
+    score = quality.score
+
+    def interrupt(*arguments: Any) -> tuple[float, float]:
+        scored.append(arguments)
+        if len(scored) == 2:
+            assert run_with(1, out) == expected[1]
+        return score(*arguments)
+
+    monkeypatch.setattr(quality, 'score', interrupt)
+    assert run_with(0, out) == expected[0]
+    for seed in files:  # and what they have left is not mixed up afterwards
+        assert run_with(seed, out) == expected[seed]
+        for image in (tmp_path / f'alone{seed}').rglob('FSRCNN/*/*.png'):
+            assert (out / image.relative_to(tmp_path / f'alone{seed}')).read_bytes() == image.read_bytes()
+    assert not list(out.rglob('.*'))
+
+
+def test_what_a_user_has_put_beside_the_results_stays(benchmarks: Path, tmp_path: Path) -> None:
+    mine = [tmp_path / 'x4/Bicubic/Set5/notes.txt', tmp_path / 'x4/Bicubic/Set5.part/notes.txt']
+    for file in mine:
+        file.parent.mkdir(parents=True)
+        file.write_text('mine')
+    compare('--scale', 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path, '--archs', 'Bicubic')
+    assert [file.read_text() for file in mine] == ['mine', 'mine']
+
+
+def test_images_within_the_border_cost_themselves_alone(
+    benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Of 18x40 pixels no window of SSIM is left at x4; of 19 or more one is."""
+    for name, box in {'icon': (0, 0, 4, 4), 'strip': (0, 0, 16, 40), 'small': (0, 0, 20, 20)}.items():
+        write_photo('coffee.png', tmp_path / f'source/{name}.png', box)
+    shutil.copy(benchmarks / 'Set5/GTmod4/coffee.png', tmp_path / 'source/coffee.png')
+    make_benchmark(tmp_path / 'source', tmp_path / 'with/Mine', [4])
+    for name in ('icon', 'strip'):
+        (tmp_path / f'source/{name}.png').unlink()
+    make_benchmark(tmp_path / 'source', tmp_path / 'without/Mine', [4])
+    found = {}
+    for folder in ('with', 'without'):
+        out = tmp_path / folder / 'out'
+        arguments = ('--scale', 4, '--no-timing', '--benchmarks', tmp_path / folder, '--out', out)
+        compare(*arguments, '--archs', 'Bicubic', 'SrSENet')
+        compare(*arguments, '--archs', 'Bicubic', '--results', f'Theirs={tmp_path}/with/out/x4/Bicubic')
+        found[folder] = {name: row['scores'] for name, row in read(out)['4'].items()}
+        if folder == 'with':
+            note = 'Mine: the means are without icon, strip, smaller than the 19x19 pixels that a score needs'
+            printed = capfd.readouterr().out
+            assert f'x4 Bicubic, SrSENet: {note}\n' in printed
+            assert f'x4 Bicubic, Theirs: {note}\n' in printed
+    assert found['with'] == found['without']
+    assert found['with']['Bicubic'] == found['with']['Theirs']
+    assert np.isfinite(found['with']['Bicubic']['Mine']).all()
+
+
+def test_a_benchmark_of_images_within_the_border_has_no_score(
+    benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    write_photo('coffee.png', tmp_path / 'source/icon.png', (0, 0, 8, 8))
+    make_benchmark(tmp_path / 'source', tmp_path / 'data/Mine', [4])
+    shutil.copytree(benchmarks / 'Set5', tmp_path / 'data/Set5')
+    compare(
+        *('--scale', 4, '--no-timing', '--benchmarks', tmp_path / 'data', '--out', tmp_path / 'out'),
+        *('--archs', 'Bicubic'),
+    )
+    assert list(read(tmp_path / 'out')['4']['Bicubic']['scores']) == ['Set5']
+    assert 'Mine: the means are without icon' in capfd.readouterr().out
+
+
 def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     torch.save({'params': {'x': torch.zeros(1)}}, tmp_path / 'wrong.pth')
     (tmp_path / 'damaged.pth').write_bytes(b'no weights')
@@ -389,6 +508,27 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ('files', 'owners'),
+    [
+        (['img', 'img_2'], ['img', 'img_2']),
+        (['img_test_x4', 'img_2_test_x4'], ['img_test_x4', 'img_2_test_x4']),
+        (['img_2', 'img_2_2'], ['img_2', 'img_2_2']),  # a test named 2
+        (['img', 'img_2', 'img_2_2'], ['img', 'img_2']),
+        (['img_psnr31', 'img_2_psnr29'], ['img_psnr31', 'img_2_psnr29']),
+        (['img_2_test'], [None, 'img_2_test']),
+        (['img_test'], ['img_test', None]),
+        (['img_a', 'img_2_a', 'img_b', 'img_2_b'], [None, None]),  # whose are they?
+    ],
+)
+def test_finished_images_whose_names_begin_alike(tmp_path: Path, files: list[str], owners: list[str | None]) -> None:
+    for file in files:
+        (tmp_path / f'{file}.png').touch()
+    (tmp_path / 'img_2_psnr.txt').touch()
+    found = quality._results_of(['img', 'img_2'], tmp_path)
+    assert [paths[0].stem if len(paths) == 1 else None for paths in found.values()] == owners
+
+
+@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (
@@ -396,9 +536,9 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
             'none holds no benchmark for x4. Make them with: srsenet prepare benchmark --source',
         ),
         (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
-        (['--device', 'cuda:77'], '--device cuda:77: '),
+        (['--device', 'cuda:77'], 'The device cuda:77 cannot be used: '),
         (['--archs', 'VDSR', 'options/train_VDSR_x4.yml'], 'a name can be compared only once: VDSR, VDSR.'),
-        (['--device', 'abacus'], '--device abacus: '),
+        (['--device', 'abacus'], 'The device abacus cannot be used: '),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
@@ -486,6 +626,110 @@ def test_a_network_that_fails_while_it_is_timed_leaves_the_others() -> None:
     times, problems = cost.latencies({'a': (Failing(), 1), 'b': (Bicubic(2), 1)}, 2, torch.device('cpu'))
     assert list(times) == ['b']
     assert problems == {'a': 'AssertionError: too large'}
+
+
+# Networks of other projects
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with a project built on BasicSR, which registers its architectures as such projects do."""
+    archs = tmp_path / 'my_project/archs'
+    archs.mkdir(parents=True)
+    (tmp_path / 'my_project/__init__.py').write_text('from .archs import *\n')
+    (archs / '__init__.py').write_text(
+        """
+import importlib
+from os import path
+from basicsr.utils import scandir
+for file in scandir(path.dirname(path.abspath(__file__)), suffix='_arch.py'):
+    importlib.import_module(f'my_project.archs.{file[:-3]}')
+"""
+    )
+    (archs / 'widest_arch.py').write_text(
+        """
+from torch import nn
+from basicsr.utils.registry import ARCH_REGISTRY
+from my_project.blocks import Enlarge
+
+@ARCH_REGISTRY.register()
+class WidestNet(nn.Module):
+    def __init__(self, num_in_ch=3, num_out_ch=3, num_feat=64, upscale=4):
+        super().__init__()
+        self.conv = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.enlarge = Enlarge(num_feat, num_out_ch, upscale)
+
+    def forward(self, x):
+        return self.enlarge(self.conv(x))
+"""
+    )
+    (tmp_path / 'my_project/blocks.py').write_text(
+        """
+from torch import nn
+
+class Enlarge(nn.Sequential):
+    def __init__(self, num_feat, num_ch, scale):
+        super().__init__(nn.Conv2d(num_feat, num_ch * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+"""
+    )
+    (tmp_path / 'torch.py').write_text('open("torch.py was run", "w")')
+    (tmp_path / 'train_Wide_x4.yml').write_text('network_g:\n  type: WidestNet\n  num_feat: 8\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'my_project']:
+        del sys.modules[name]
+    ARCH_REGISTRY._obj_map.pop('WidestNet', None)
+
+
+@pytest.mark.slow
+def test_the_literal_command_for_another_project(project: Path, benchmarks: Path) -> None:
+    """A network of the working folder, and one of an option file, with weights and all measurements."""
+    sys.path.append(str(project))
+    import_projects(['my_project'])
+    torch.save({'params': find_network('WidestNet', 4).build().state_dict()}, 'widest.pth')
+    command = ['srsenet', 'compare', '--scale', 4, '--import', 'my_project', '--benchmarks', benchmarks]
+    run([*command, '--archs', 'WidestNet', 'train_Wide_x4.yml', '--weights', 'WidestNet=widest.pth'], project)
+    found = read(project / 'results/compare')['4']
+    assert set(found['WidestNet']['scores']) == {'Set5', 'B100', 'Mine'}
+    for method, feats in (('WidestNet', 64), ('Wide', 8)):
+        assert found[method]['complexity']['macs'] == 180 * 320 * 9 * (3 * feats + 48 * feats)
+        assert found[method]['memory'] > 1e6
+        assert found[method]['problems'] == []
+    assert not (project / 'torch.py was run').exists()
+
+
+def test_code_of_another_project_that_changes_is_seen(project: Path) -> None:
+    sys.path.append(str(project))
+    import_projects(['my_project'])
+    before = find_network('WidestNet', 4).digest()
+    assert find_network('WidestNet', 4).digest() == before
+    with (project / 'my_project/blocks.py').open('a') as file:
+        file.write('# changed')
+    assert find_network('WidestNet', 4).digest() != before
+
+
+def test_projects_that_cannot_be_imported_are_named(project: Path, capfd: pytest.CaptureFixture) -> None:
+    arguments = ['--scale', 4, '--archs', 'WidestNet', '--no-timing', '--out', project / 'out']
+    compare(*arguments, status=1)
+    assert 'WidestNet is not registered. There are ' in (printed := capfd.readouterr().err)
+    assert 'or import the module that registers it.' in printed
+    shutil.rmtree(project / 'out')
+    for name, code, message in (
+        ('none', '', "ModuleNotFoundError: No module named 'none'"),
+        ('old', 'import torchvision.transforms.functional_tensors', 'ModuleNotFoundError: No module named'),
+        ('broken', 'import (', 'SyntaxError: invalid syntax'),
+        (
+            'twice',
+            'from basicsr.utils.registry import ARCH_REGISTRY\n@ARCH_REGISTRY.register()\nclass EDSR: pass',
+            "AssertionError: An object named 'EDSR' was already registered in 'arch' registry!",
+        ),
+    ):
+        if code:
+            (project / f'{name}.py').write_text(code)
+        compare(*arguments, '--import', name, status=1)
+        assert f'srsenet: {name} cannot be imported: {message}' in capfd.readouterr().err
+    assert not (project / 'out').exists()
 
 
 @pytest.mark.slow

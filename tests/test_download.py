@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from srsenet_plugin import cli
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.prepare import download
 
 CONTENT = bytes(range(256)) * 20_000
@@ -82,7 +83,7 @@ def test_goes_on_after_drops(server: Server, tmp_path: Path) -> None:
 
 
 def test_goes_on_with_what_another_run_left(server: Server, tmp_path: Path) -> None:
-    (tmp_path / 'archive.zip.part').write_bytes(CONTENT[:1_000_000])
+    (tmp_path / f'archive.zip.{MARK}').write_bytes(CONTENT[:1_000_000])
     fetch(server, tmp_path / 'archive.zip')
     assert (tmp_path / 'archive.zip').read_bytes() == CONTENT
     assert server.requests == ['bytes=1000000-']
@@ -90,7 +91,7 @@ def test_goes_on_with_what_another_run_left(server: Server, tmp_path: Path) -> N
 
 def test_a_server_without_ranges(server: Server, tmp_path: Path) -> None:
     server.ranges = False
-    (tmp_path / 'archive.zip.part').write_bytes(b'?' * 1_000_000)
+    (tmp_path / f'archive.zip.{MARK}').write_bytes(b'?' * 1_000_000)
     fetch(server, tmp_path / 'archive.zip')
     assert (tmp_path / 'archive.zip').read_bytes() == CONTENT
 

@@ -7,6 +7,8 @@ import random
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from srsenet_plugin.inference.image_files import FORMATS, BadPhotoError, Photo, read_photo, write_photo
+from srsenet_plugin.inference.image_files import FORMAT_OF_SUFFIX, read_photo, write_photo
+from srsenet_plugin.inference.photo import BadPhotoError, Photo, TooManyPixelsError
 
 MAX_PIXELS = 10**6
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -83,7 +86,7 @@ def test_sixteen_bits(tmp_path: Path, suffix: str, channels: int) -> None:
 def test_other_formats(tmp_path: Path, colour: NDArray[np.uint8], suffix: str) -> None:
     write_photo(Photo(colour, PROFILE, exif_of(1)), tmp_path / f'out{suffix}')
     with Image.open(tmp_path / f'out{suffix}') as img:
-        assert img.format == FORMATS[suffix]
+        assert img.format == FORMAT_OF_SUFFIX[suffix]
     photo = read_photo(tmp_path / f'out{suffix}', MAX_PIXELS)
     assert np.abs(photo.pixels.astype(int) - colour).mean() < 4
     assert photo.icc_profile == (b'' if suffix == '.bmp' else PROFILE)
@@ -240,6 +243,90 @@ def test_damaged_files_never_raise_anything_else(
         return
     assert photo.pixels.dtype in (np.uint8, np.uint16)
     assert 0 < photo.pixels.size <= 4 * MAX_PIXELS
+
+
+def test_transparency_of_sixteen_bit_grey(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (9, 7), np.uint16)
+    pixels[2, 3] = pixels[5, 1] = 1234
+    png = cv2.imencode('.png', pixels)[1].tobytes()
+    chunk = b'tRNS' + struct.pack('>H', 1234)
+    chunk = struct.pack('>I', 2) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    (tmp_path / 'x.png').write_bytes(png[:33] + chunk + png[33:])
+    photo = read_photo(tmp_path / 'x.png', MAX_PIXELS)
+    expected = np.dstack([pixels, np.where(pixels == 1234, 0, 65535)])
+    assert photo.pixels.dtype == np.uint16
+    assert np.array_equal(photo.pixels, expected)
+    write_photo(photo, tmp_path / 'y.png')  # as RGBA: OpenCV writes no grey with alpha
+    assert np.array_equal(read_photo(tmp_path / 'y.png', MAX_PIXELS).pixels, expected[..., [0, 0, 0, 1]])
+
+
+def exif_of_a_camera() -> bytes:
+    exif = Image.Exif()
+    exif[0x0100], exif[0x0101] = 4000, 3000  # the sizes that some telephones write
+    exif[0x0103], exif[0x0111] = 6, 1234  # compression, and where the pixels begin
+    exif[0x010F] = 'Camera'
+    exif[0x8769] = {0x829A: 0.25, 0xA002: 4000, 0xA003: 3000}
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize('target', ['.png', '.jpg', '.webp', '.tif'])
+@pytest.mark.parametrize('bits', [8, 16])
+def test_exif_of_the_photograph_travels_and_that_of_the_file_does_not(
+    tmp_path: Path, colour: NDArray[np.uint8], target: str, bits: int
+) -> None:
+    Image.fromarray(colour).save(tmp_path / 'x.jpg', exif=exif_of_a_camera())
+    photo = read_photo(tmp_path / 'x.jpg', MAX_PIXELS)
+    if bits == 16:
+        photo = replace(photo, pixels=photo.pixels.astype(np.uint16) * 257)
+    write_photo(photo, tmp_path / f'y{target}')
+    with Image.open(tmp_path / f'y{target}') as img:
+        exif = img.getexif()
+        assert exif[0x010F] == 'Camera'
+        assert exif.get_ifd(0x8769) == {0x829A: 0.25}
+        assert exif.get(0x0100, img.width) == img.width
+        assert exif.get(0x0103, 1) == 1
+        assert target == '.tif' or not {0x0100, 0x0103, 0x0111}.intersection(exif)
+
+
+def test_damaged_exif_does_not_cost_the_image(tmp_path: Path, colour: NDArray[np.uint8]) -> None:
+    exif = exif_of_a_camera()
+    for damaged in (b'Exif\0\0' + bytes(50), exif[:-20], exif[:20], exif[:6] + b'XX' + exif[8:]):
+        Image.fromarray(colour).save(tmp_path / 'x.png', exif=damaged)
+        assert np.array_equal(read_photo(tmp_path / 'x.png', MAX_PIXELS).pixels, colour)
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:creator="Me"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif'])
+def test_xmp_and_resolution(tmp_path: Path, colour: NDArray[np.uint8], suffix: str, bits: int) -> None:
+    Image.fromarray(colour).save(tmp_path / 'x.jpg', xmp=XMP, dpi=(300, 150))
+    photo = read_photo(tmp_path / 'x.jpg', MAX_PIXELS)
+    assert photo.dpi == (300, 150)
+    if bits == 16:
+        photo = replace(photo, pixels=photo.pixels.astype(np.uint16) * 257)
+    write_photo(photo, tmp_path / f'y{suffix}')
+    with Image.open(tmp_path / f'y{suffix}') as img:
+        assert img.info['xmp'].replace(b'\0', b'') == XMP.replace(b'"6"', b'"1"')
+        if suffix != '.webp':
+            assert np.allclose([float(value) for value in img.info['dpi']], (300, 150), atol=0.1)
+
+
+def test_xmp_of_further_images_is_left_out(tmp_path: Path, colour: NDArray[np.uint8]) -> None:
+    xmp = XMP.replace(b'dc:', b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:')
+    Image.fromarray(colour).save(tmp_path / 'x.jpg', xmp=xmp)
+    assert read_photo(tmp_path / 'x.jpg', MAX_PIXELS).xmp == b''
+
+
+def test_pillows_limit_is_left_as_it_was(tmp_path: Path, colour: NDArray[np.uint8]) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    Image.fromarray(colour).save(tmp_path / 'x.png')
+    read_photo(tmp_path / 'x.png', MAX_PIXELS)
+    for max_pixels in (colour.size, 2):  # the second is beyond Pillow's own limit as well
+        with pytest.raises(TooManyPixelsError) if max_pixels == 2 else nullcontext():
+            read_photo(tmp_path / 'x.png', max_pixels)
+        assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_telephones_add_images_of_their_own(tmp_path: Path, colour: NDArray[np.uint8]) -> None:

@@ -8,9 +8,11 @@ import lmdb
 import numpy as np
 import pytest
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
-from conftest import write_photo
+from conftest import PHOTOS, write_photo
 
 from srsenet_plugin import cli
+from srsenet_plugin.data.mapped_lmdb import MappedLmdb
+from srsenet_plugin.prepare import lmdb_check
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.packing import Packing, pack_images
 
@@ -48,6 +50,54 @@ def test_every_changed_pixel_is_found(packed: Path, capsys: pytest.CaptureFixtur
         printed = capsys.readouterr().err
         assert f'{packed} is damaged. Delete it and make it again.' in printed
         assert 'coffee is damaged: its checksum is another one' in printed
+
+
+@pytest.fixture(scope='module')
+def twelve_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('twelve')
+    img = cv2.imread(str(PHOTOS / 'coffee.png'))
+    (folder / 'photos').mkdir()
+    for i in range(12):
+        cv2.imwrite(str(folder / f'photos/{i}.png'), img[8 * i : 8 * i + 64, : 64 + 8 * i])
+    pack_images(folder / 'photos', folder, 'photos', Packing([8], gt_size=32))
+    return folder / 'photos_LR_bicubic_X8.lmdb'
+
+
+PAGE = 4096
+
+
+@pytest.mark.parametrize('name', ['data.mdb', 'meta_info.txt', 'manifest.json'])
+def test_any_flipped_bit_is_harmless_or_found(twelve_images: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LMDB itself would follow it out of the file: a bus error."""
+    monkeypatch.setattr(lmdb_check, 'tqdm', lambda iterable, *args, **kwargs: iterable)
+    expected = images_of(twelve_images)
+    file = twelve_images / name
+    sound = file.read_bytes()
+    rng = random.Random(0)
+    places = [(rng.randrange(len(sound)), rng.randrange(8)) for _ in range(1000 if name == 'data.mdb' else 300)]
+    if name == 'data.mdb':  # and where its pages begin, and are told of
+        pages = range(0, len(sound), PAGE)
+        begins = [page + offset for page in pages for offset in range(160 if page < 2 * PAGE else 60)]
+        places += [(rng.choice(begins), rng.randrange(8)) for _ in range(1000)]
+    messages = []
+    for offset, bit in places:
+        damaged = bytearray(sound)
+        damaged[offset] ^= 1 << bit
+        file.write_bytes(damaged)
+        try:
+            assert check_lmdb(twelve_images, 1) == 12
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            assert images_of(twelve_images) == expected, (offset, bit)
+    assert len(messages) > 100
+    assert all(str(twelve_images) in message for message in messages)
+    file.write_bytes(sound)
+
+
+def images_of(folder: Path) -> dict[str, bytes]:
+    values = MappedLmdb(folder)
+    return {f'{i}': values[f'{i}'].tobytes() for i in range(12)}
 
 
 def test_damage_anywhere_never_kills_the_process(packed: Path) -> None:

@@ -79,7 +79,9 @@ def test_lmdbs_of_y_are_for_the_dataset_that_knows_them(
     with LmdbWriter(tmp_path / 'y.lmdb', {'colour': 'y'}) as writer:
         writer.put('key', encode(np.zeros((8, 8), np.uint8), 'ppm'))
     train = opt['datasets']['train']
-    train |= {'dataroot_gt': str(tmp_path / 'y.lmdb'), 'type': 'PairedLmdbDataset'}
+    train |= {'dataroot_gt': str(tmp_path / 'y.lmdb'), 'dataroot_lq': str(tmp_path / 'y.lmdb'), 'color': 'y'}
+    train |= {'type': 'PairedLmdbDataset', 'io_backend': {'type': 'lmdb'}}
+    train |= {'gt_size': 8, 'use_hflip': True, 'use_rot': True}
     parse(opt, tmp_path, monkeypatch)
     train['type'] = 'PairedImageDataset'
     with pytest.raises(
@@ -149,25 +151,6 @@ def test_launcher_without_its_starter(
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(OptionError, match=f'{variable} is not set: --launcher pytorch is for torchrun'):
         parse(opt, tmp_path, monkeypatch, '--launcher', launcher)
-
-
-def test_schedules_that_end_too_early(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler = {'type': 'CosineAnnealingRestartLR', 'periods': [10, 20], 'restart_weights': [1, 0.5]}
-    opt['train'] = {'total_iter': 30, 'scheduler': scheduler}
-    parse(opt, tmp_path, monkeypatch, is_train=True)
-    with pytest.raises(OptionError, match=r'total_iter: 31 is more than scheduler: periods: \[10, 20\] add up to'):
-        parse(opt, tmp_path, monkeypatch, '--force_yml', 'train:total_iter=31', is_train=True)
-
-
-def test_networks_of_several_outputs_need_a_loss_that_takes_them(
-    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opt |= {'network_g': {'type': 'LapSRN'}, 'train': {'pixel_opt': {'type': 'L1Loss'}}}
-    parse(opt, tmp_path, monkeypatch)  # for testing
-    with pytest.raises(OptionError, match=r'LapSRN predicts several images[\s\S]*loss: {type: L1Loss, ...}'):
-        parse(opt, tmp_path, monkeypatch, is_train=True)
-    opt['train']['pixel_opt']['type'] = 'DeepSupervisionLoss'
-    parse(opt, tmp_path, monkeypatch, is_train=True)
 
 
 @pytest.mark.slow

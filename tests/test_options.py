@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import release_weights
 import torch
 import yaml
 from basicsr.models import build_model
@@ -14,21 +15,14 @@ from conftest import ROOT
 
 from srsenet_plugin import cli
 
-OPTION_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / 'options').rglob('*.yml'))
+STAGES = ROOT / 'options/released/stages.yml'
+OPTION_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / 'options').rglob('*.yml') if path != STAGES)
 SCALES = (2, 4, 8)
 COMPARED = [path for path in OPTION_FILES if path.parent.name in ('table1', 'compare')]
 
 
 def read(path: Path | str) -> dict[str, Any]:
     return yaml.load((ROOT / path).read_text(), Loader=options.ordered_yaml()[0])
-
-
-def test_the_files_are_there() -> None:
-    expected = {f'options/{phase}_SrSENet_x{scale}.yml' for phase in ('train', 'test') for scale in SCALES}
-    expected |= {f'options/test_Bicubic_x{scale}.yml' for scale in SCALES}
-    expected |= {f'options/table1/train_{arch}_x4.yml' for arch in ('SRCNN', 'FSRCNN', 'VDSR', 'DRCN', 'LapSRN')}
-    expected |= {f'options/compare/train_{arch}_x4.yml' for arch in ('MSRResNet', 'EDSR_M')}
-    assert expected <= set(map(str, OPTION_FILES))
 
 
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)
@@ -47,11 +41,33 @@ def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path)
     if is_train:
         loss = opt['train']['pixel_opt']
         assert type(model.cri_pix).__name__ == loss['type']
-        finetunes = path.name.startswith('finetune')
-        assert loss.get('loss', loss)['type'] == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')
+        assert loss.get('loss', loss)['type'] == 'CharbonnierPenaltyLoss'
         assert type(model.optimizer_g) is torch.optim.Adam
         model.update_learning_rate(2)
         assert len(model.schedulers) == 1
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_released_weights_have_commands_that_train_them(
+    scale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as BasicSR reads it, from the file and --force_yml."""
+    commands = release_weights.training_commands(yaml.safe_load(STAGES.read_text())[f'x{scale}'])
+    made = {'srsenet_x4'}
+    for name, (_, _, *arguments) in commands.items():
+        monkeypatch.setattr('sys.argv', ['train.py', *arguments])
+        monkeypatch.chdir(ROOT)
+        opt, _ = options.parse_options.__wrapped__(str(tmp_path))
+        assert (opt['name'], opt['scale']) == (name, scale)
+        assert opt['path']['pretrain_network_g'] in (made if scale != 4 or len(made) > 1 else {None})
+        made.add(f'experiments/{name}/models/net_g_latest.pth')
+        opt |= {'num_gpu': 0, 'path': opt['path'] | {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}}
+        model = build_model(opt)
+        finetunes = name.startswith('finetune')
+        assert type(model.cri_pix).__name__ == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')
+        assert sum(opt['train']['scheduler']['periods']) == opt['train']['total_iter']
+        for iteration in (1, opt['train']['total_iter']):
+            model.update_learning_rate(iteration, opt['train']['warmup_iter'])
 
 
 @pytest.mark.parametrize('scale', SCALES)

@@ -245,6 +245,7 @@ def test_other_backends_are_refused(lmdbs: Sequence[Path]) -> None:
     [
         (None, "has no value for 'key', which its meta_info.txt lists"),
         (b'P6\n4 4\n255\n' + bytes(47), 'key is damaged: 47 bytes for 4x4x3 pixels'),
+        (b'\x89PNG\r\n', 'key is no image, or damaged'),
     ],
 )
 def test_damaged_lmdbs(tmp_path: Path, value: bytes | None, message: str) -> None:
@@ -290,7 +291,7 @@ def test_an_lmdb_that_is_cut_off(photos: Path, tmp_path: Path) -> None:
     lmdbs = pack(photos, tmp_path)
     data = lmdbs[1] / 'data.mdb'
     data.write_bytes(data.read_bytes()[:-5000])
-    with pytest.raises(ValueError, match=r'data\.mdb is cut off'):
+    with pytest.raises(ValueError, match=r'data\.mdb is no LMDB, or damaged: it is cut off'):
         build_dataset(options(lmdbs))
 
 

@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from PIL import Image
 
 from srsenet_plugin import cli
 from srsenet_plugin.data import imresize
+from srsenet_plugin.data.manifest import read_manifest, write_manifest
+from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.prepare.packing import Packing, benchmark_folders, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.prepare.staging import LOCK
 
 
 @pytest.fixture
@@ -256,7 +260,6 @@ def test_again_leaves_what_is_there(photos: Path, tmp_path: Path) -> None:
     make_benchmark(photos, tmp_path, [2])
     made += benchmark_folders(tmp_path, [2])
     before = [path.stat().st_mtime_ns for path in made]
-    (photos / 'coffee.png').unlink()
     pack(photos, tmp_path, [2, 4])
     pack(photos, tmp_path, [2])  # for which what was made for more serves as well
     make_benchmark(photos, tmp_path, [2])
@@ -268,6 +271,168 @@ def test_again_leaves_what_is_there(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / 'photos_LR_bicubic_X2.lmdb', tmp_path / 'photos_LR_bicubic_X3.lmdb')
     with pytest.raises(FileExistsError, match='crop_multiple is 2, not 6'):
         pack(photos, tmp_path, [2, 3])
+
+
+KINDS = ('folder', 'benchmark')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_again_says_what_is_left_alone(
+    photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(kind, photos, tmp_path / 'out')
+    assert cli.main(words) == 0
+    made = capsys.readouterr().out.splitlines()
+    assert cli.main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ''
+    assert [line for line in printed.err.splitlines() if 'left alone' in line] == [
+        f'{path} is there already: left alone.' for path in made
+    ]
+
+
+def change_an_image(photos: Path) -> None:
+    Image.new('L', (64, 64)).save(photos / 'grey.bmp')  # of the same size as before
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (shutil.rmtree, 'is not a folder'),
+        (change_an_image, 'changed'),
+        (lambda photos: (photos / 'grey.bmp').unlink(), r'now there are 2|no image of that name'),
+        (lambda photos: shutil.copy(photos / 'grey.bmp', photos / 'new.bmp'), r'now there are 4|missing'),
+    ],
+)
+def test_a_changed_source_is_noticed(
+    photos: Path,
+    tmp_path: Path,
+    kind: str,
+    change: Callable[[Path], Any],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / 'out'
+    words = arguments(kind, photos, out)
+    assert cli.main(words) == 0
+    before = content(out)
+    change(photos)
+    capsys.readouterr()
+    assert cli.main(words) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert content(out) == before
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_source_may_change_its_form(photos: Path, tmp_path: Path, kind: str) -> None:
+    assert cli.main(arguments(kind, photos, tmp_path / 'out')) == 0
+    shutil.make_archive(str(tmp_path / 'archive'), 'zip', photos)
+    assert cli.main(arguments(kind, tmp_path / 'archive.zip', tmp_path / 'out')) == 0
+
+
+def test_lmdbs_that_do_not_say_what_they_were_made_of(photos: Path, tmp_path: Path) -> None:
+    """As those of earlier versions."""
+    for folder in pack(photos, tmp_path):
+        manifest = read_manifest(folder)
+        del manifest['recipe']['source']
+        write_manifest(folder, manifest['recipe'], manifest['images'])
+    change_an_image(photos)
+    pack(photos, tmp_path)
+
+
+def test_div2k_whose_archive_has_been_deleted(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ['prepare', 'div2k', '--out', str(tmp_path), '--scales', '4', '--gt-size', '32']
+    archive = Path(shutil.make_archive(str(tmp_path / 'DIV2K_train_HR'), 'zip', photos))
+    assert cli.main(words) == 0
+    archive.unlink()
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert capsys.readouterr().err.count('left alone') == 2
+    assert cli.main([*words, '--colour', 'y']) == 1
+    assert 'was made in another way' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_folders_of_the_user_are_left_alone(
+    photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'out'
+    stem = 'x' if kind == 'folder' else 'benchmark'
+    for name in (f'{stem}.tmp', f'{stem}.part', stem):
+        (out / name / 'thesis').mkdir(parents=True)
+        (out / name / 'thesis/chapter.txt').write_text('of the user')
+        (out / name / 'complete').touch()
+        (out / name / 'lock').touch()
+    before = content(out)
+    assert cli.main(arguments(kind, photos, out)) == 0
+    assert {name: value for name, value in content(out).items() if name in before} == before
+    shutil.rmtree(out)
+    staging = out / f'{stem}.{MARK}'
+    shutil.copytree(photos, staging / 'thesis')
+    before = content(out)
+    assert cli.main(arguments(kind, photos, out)) == 1
+    assert f'{staging} holds something that was not put there by this command' in capsys.readouterr().err
+    assert content(out) == before
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_source_where_the_data_are_to_be_made(
+    photos: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem, target = ('x', 'x_HR.lmdb') if kind == 'folder' else ('benchmark', 'GTmod4')
+    for place in (f'{stem}.{MARK}', f'{stem}.{MARK}/mine', target):
+        shutil.copytree(photos, tmp_path / 'out' / place)
+        (tmp_path / 'out' / place / LOCK).touch()
+        before = content(tmp_path / 'out')
+        assert cli.main(arguments(kind, tmp_path / 'out' / place, tmp_path / 'out')) == 1
+        assert 'which is to be made. Move it' in capsys.readouterr().err
+        assert content(tmp_path / 'out') == before
+        shutil.rmtree(tmp_path / 'out')
+
+
+def test_a_source_named_as_the_data(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The originals were deleted once."""
+    photos.rename(tmp_path / 'photos.tmp')
+    monkeypatch.chdir(tmp_path)
+    before = content(tmp_path / 'photos.tmp')
+    words = ['prepare', 'folder', '--source', 'photos.tmp', '--name', 'photos', '--out', '.', '--gt-size', '32']
+    assert cli.main(words) == 0
+    assert content(tmp_path / 'photos.tmp') == before
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('../x', "'../x' is no start of a file name"),
+        ('/x', "'/x' is no start"),
+        ('a\\b', 'is no start'),
+        ('a\nb', r"'a\nb' is no start"),
+        ('..', "'..' is no start"),
+        ('', "'' is no start"),
+        pytest.param('n' * 600, 'nnn... is too long: names of 619 bytes would be made of it', id='letters'),
+        pytest.param('超' * 80, 'is too long: names of 259 bytes', id='bytes'),
+    ],
+)
+def test_names_that_are_none(
+    photos: Path, tmp_path: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments('folder', photos, tmp_path / 'out')
+    words[words.index('--name') + 1] = name
+    assert cli.main(words) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert not list(tmp_path.glob('x*'))
+
+
+def test_two_entries_of_one_name_in_a_zip_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        for name in ('a.png', 'b.png', 'a.png'):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # that of zipfile
+                archive.writestr(name, (PHOTOS / 'coffee.png').read_bytes())
+    assert cli.main(arguments('folder', tmp_path / 'a.zip', tmp_path)) == 1
+    assert 'a.zip holds two files of one name, of which only the last can be read: a.png' in capsys.readouterr().err
 
 
 def exif_rotated(path: Path) -> None:
@@ -317,6 +482,11 @@ def flipped_bit(path: Path) -> None:
 
 
 # Told by the headers or names alone, of all images at once.
+def several_images(path: Path) -> None:
+    first, *others = (Image.new('RGB', (64, 64), colour) for colour in ('red', 'green', 'blue'))
+    first.save(path, save_all=True, append_images=others)
+
+
 BAD_IMAGES = {
     'text.png': (lambda path: path.write_text('no image'), 'is not an image'),
     'empty.png': (lambda path: path.touch(), 'is not an image'),
@@ -328,6 +498,8 @@ BAD_IMAGES = {
     'short.webp': (truncated, 'is not an image|is truncated'),
     'cmyk.jpg': (lambda path: Image.new('CMYK', (64, 64)).save(path), 'is a CMYK image; convert it to RGB'),
     'tiny.png': (lambda path: Image.new('RGB', (3, 64)).save(path), ''),
+    'pages.tif': (several_images, 'holds 3 images; save each as a file of its own'),
+    'animated.webp': (several_images, 'holds 3 images; save each as a file of its own'),
     'coffee.b.png': (lambda path: Image.new('RGB', (64, 64)).save(path), 'has the key of .*coffee.* in BasicSR'),
 }
 # Told when an image is decoded.
@@ -499,10 +671,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
 
 
 def test_two_at_once(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / 'photos.tmp').mkdir()
+    (tmp_path / 'photos.srsenet-part').mkdir()
     with (
-        FileLock(tmp_path / 'photos.tmp/lock'),
-        pytest.raises(FileExistsError, match=r'photos\.tmp is in use: another process makes the same data'),
+        FileLock(tmp_path / 'photos.srsenet-part/srsenet-part.lock'),
+        pytest.raises(FileExistsError, match=r'photos\.srsenet-part is in use: another process makes the same data'),
     ):
         pack(photos, tmp_path)
     pack(photos, tmp_path)
@@ -518,7 +690,9 @@ def test_manifest(photos: Path, tmp_path: Path) -> None:
         'encoding': 'ppm',
         'scale': 8,
         'crop_multiple': 8,
+        'source': manifest['recipe']['source'],
     }
+    assert manifest['recipe']['source']['images'] == 3
     assert manifest['images']['grey/0p5']['shape'] == [4, 4, 1]
     assert json.loads((hr / 'manifest.json').read_text())['recipe']['scale'] == 1
 
@@ -541,6 +715,8 @@ def test_command_fails_with_a_sentence(tmp_path: Path) -> None:
     [
         (['--scales', '1'], 'a scale is an integer of at least 2, not 1'),
         (['--downsizes', '1.5'], 'a downsize is greater than 0 and at most 1, not 1.5'),
+        (['--scales', '2', '4', '4'], 'argument --scales: 4 is named twice'),
+        (['--downsizes', '1', '1.0'], 'argument --downsizes: 1.0 is named twice'),
         (['--workers', '0'], 'an integer of at least 1 is expected, not 0'),
         (['--download'], 'not allowed with argument --source'),
     ],

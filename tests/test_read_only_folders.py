@@ -35,9 +35,9 @@ def test_commands_say_what_cannot_be_written(tmp_path: Path) -> None:
     printed = run([*namespace, f'{mount} && exec "$@"', 'bash', sys.executable, '-c', COMMANDS])
     lines = [line for line in printed.splitlines() if 'Read-only file system' in line]
     assert [line.strip() for line in lines] == [
-        'photos/cat.png (big.png.part: Read-only file system)',
-        'photos/cat.png (photos/cat_x4.png.part: Read-only file system)',
-        'srsenet: srsenet_x4.part.pt: Read-only file system',
+        'photos/cat.png (big.png: Read-only file system)',
+        'photos/cat.png (photos/cat_x4.png: Read-only file system)',
+        'srsenet: srsenet_x4.pt: Read-only file system',
         'srsenet: new: Read-only file system',
         'srsenet: datasets: Read-only file system',
         'srsenet: datasets: Read-only file system',

@@ -59,6 +59,41 @@ def test_a_projects_own_architecture_replaces_ours() -> None:
         registry.register(type('SRCNN', (), {}))
 
 
+def test_names_of_other_projects_are_left_to_them_in_mmengine() -> None:
+    """Whether they register before or after the plugin, by all of mmengine's ways."""
+    printed = run_python(
+        """
+from mmengine.registry import MODELS
+
+@MODELS.register_module()
+class SRCNN:
+    pass
+
+import srsenet_plugin
+
+@MODELS.register_module(name=['VDSR', 'VeryDeep'])
+class Deep:
+    pass
+
+class DRCN:
+    pass
+
+MODELS.register_module(module=DRCN)
+for name in ('SRCNN', 'VDSR', 'VeryDeep', 'DRCN', 'SrSENet'):
+    print(MODELS.get(name).__module__)
+try:
+    MODELS.register_module(name='VDSR', module=DRCN)
+except KeyError as error:
+    print(error.args[0].partition(' in ')[0])
+"""
+    )
+    assert printed.splitlines() == [
+        *['__main__'] * 4,
+        'srsenet_plugin.archs.srsenet_arch',
+        'VDSR is already registered',
+    ]
+
+
 @pytest.mark.parametrize('name', ['SrSENet', 'Bicubic', 'SRCNN', 'FSRCNN', 'VDSR', 'DRCN', 'LapSRN'])
 def test_both_registries_have_the_architectures(name: str) -> None:
     from basicsr.utils.registry import ARCH_REGISTRY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,14 +18,10 @@ from PIL import Image
 from test_upscaler import save_network
 
 from srsenet_plugin import cli
-from srsenet_plugin.inference import batch, image_files
+from srsenet_plugin.data.whole_files import MARK
+from srsenet_plugin.inference import image_files
 from srsenet_plugin.inference.batch import find_targets
 from srsenet_plugin.inference.upscaler import Upscaler
-
-
-@pytest.fixture(autouse=True)
-def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def test_a_file_beside_the_image(folder: Path, capsys: pytest.CaptureFixture[str
 def test_a_file_of_a_name(folder: Path, suffix: str) -> None:
     assert upscale('photos/cat.png', '-o', f'new/big{suffix}') == 0
     with Image.open(f'new/big{suffix}') as img:
-        assert (img.format, img.size) == (image_files.FORMATS[suffix], (120, 80))
+        assert (img.format, img.size) == (image_files.FORMAT_OF_SUFFIX[suffix], (120, 80))
 
 
 def test_folders_keep_their_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,12 +125,14 @@ def test_bad_images_do_not_stop_the_others(folder: Path, capsys: pytest.CaptureF
     ]
     lines = captured.err.splitlines()[-5:]
     assert [line[: len(start)] for line, start in zip(lines, expected)] == expected
-    assert not list(Path().rglob('*.part'))
+    assert not list(Path().rglob(f'*{MARK}*'))
 
 
 def test_max_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert upscale('photos/cat.png', '--max-pixels', '599') == 1
     assert 'has 30x20 pixels, more than 599 in all; --max-pixels allows more' in capsys.readouterr().err
+    assert upscale('photos/cat.png', '--max-pixels', '299') == 1  # at half of it, Pillow refuses as well
+    assert 'more than 299 pixels; --max-pixels allows more' in capsys.readouterr().err
     assert upscale('photos/cat.png', '--max-pixels', '600') == 0
 
 
@@ -141,13 +140,15 @@ def test_max_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ('arguments', 'message'),
     [
         (['photos', '-o', 'big.png'], 'big.png is one file'),
-        (['photos'], 'name a folder for the results with -o'),
+        (['photos'], 'the results of a folder of images need a folder of their own. Name a folder with -o.'),
         (['photos/*.gif', '-o', 'big'], 'photos/*.gif: there are no such files'),
         (['photos/cat.png', '-s', '3'], 'x4.pth is for x4, not x3'),
         (['photos/cat.png', '--weights', 'photos/cat.png'], 'cat.png is damaged, or no file of weights'),
         (['photos/cat.png', '--weights', 'none.pth'], 'none.pth'),
-        (['photos/cat.png', '--device', 'cuda:99'], '--device cuda:99'),
+        (['photos/cat.png', '--device', 'cuda:99'], 'The device cuda:99 cannot be used'),
         (['photos/cat.png', '-o', 'x4.pth/big.png'], 'x4.pth'),
+        (['photos/cat.png', '-o', 'big.gif'], 'big.gif has a suffix that is none of .png, .jpg'),
+        (['photos', '-o', 'big.pngg'], 'big.pngg has a suffix that is none of .png, .jpg'),
     ],
 )
 def test_mistakes_end_with_a_sentence(
@@ -175,16 +176,105 @@ def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert not [path for path in Path('big').rglob('*') if path.is_file()]
 
 
-def test_too_little_memory(folder: Path) -> None:
-    def upscale(image: NDArray) -> NDArray:
+def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(upscaler: Upscaler, image: NDArray) -> NDArray:
         raise MemoryError('not enough memory for 30x20 pixels')
 
-    report = batch.upscale_files(['photos/cat.png'], None, 4, upscale)
-    assert report.failed == {
-        Path(
-            'photos/cat.png'
-        ): 'not enough memory for 30x20 pixels; --precision bf16 needs less, and --tile 512 less still'
-    }
+    monkeypatch.setattr(Upscaler, '__call__', fail)
+    assert upscale('photos/cat.png') == 1
+    assert (
+        'photos/cat.png not enough memory for 30x20 pixels; --precision bf16 needs less memory, and --tile 512 less '
+        'still\n' in capsys.readouterr().err
+    )
+
+
+def test_folders_with_a_dot_in_their_name(folder: Path) -> None:
+    Path('photos.2024').mkdir()
+    assert upscale('photos/cat.png', '-o', 'photos.2024') == 0
+    assert os.listdir('photos.2024') == ['cat.png']
+
+
+def test_a_name_that_is_too_long_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = 'a' * 251 + '.png'  # with _x4 it has more than the 255 bytes that file systems take
+    Path('photos/cat.png').rename(f'photos/{name}')
+    write_photo('chelsea.png', folder / 'photos/z.png', (60, 100, 20, 30))
+    assert upscale('photos/*.png', 'b' * 300 + '.png') == 1
+    captured = capsys.readouterr()
+    assert captured.out == 'photos/z_x4.png\n'
+    assert captured.err.count('File name too long') == 2
+    assert name in captured.err
+    assert upscale(f'photos/{name}', '-o', 'big') == 0  # where it is not longer than it was
+    assert os.listdir('big') == [name]
+
+
+def test_hidden_files_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as those that macOS keeps a file's attributes in, on drives that have no place for them."""
+    Path('photos/._cat.png').write_bytes(b'\0\5\26\7')
+    Path('photos/.thumbnails').mkdir()
+    Path('photos/.thumbnails/cat.png').write_bytes(Path('photos/cat.png').read_bytes())
+    assert upscale('photos', 'photos/*.png', '-o', 'big') == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert upscale('photos/._cat.png') == 1
+    assert 'photos/._cat.png is no PNG' in capsys.readouterr().err
+
+
+def test_results_are_not_upscaled_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pattern = 'photos/**/*.[pj][np]*g'
+    cat = Path('photos/drinks/cat.jpg').rename('photos/drinks/dog.jpg')
+    assert upscale(pattern) == 0
+    results = {'photos/cat_x4.png', 'photos/drinks/Café au lait_x4.png', 'photos/drinks/dog_x4.png'}
+    assert set(capsys.readouterr().out.splitlines()) == results
+    Path('photos/cat_x2.png').write_bytes(Path('photos/cat_x4.png').read_bytes())  # of another scale
+    for arguments in ([pattern], [pattern, '--overwrite'], [*map(str, Path('photos').rglob('*.*g')), '--overwrite']):
+        assert upscale(*arguments) == 0
+        captured = capsys.readouterr()
+        assert set(captured.out.splitlines()) == (results if '--overwrite' in arguments else set())
+        note = 'photos/cat_x2.png is taken for a result of photos/cat.png: left out. Name it alone to upscale it.'
+        assert note in captured.err
+        assert captured.err.count(' is taken for a result of ') == 4
+    assert not list(Path('photos').rglob('*_x*_x*'))
+    assert upscale('photos/cat_x2.png') == 0
+    assert Path('photos/cat_x2_x4.png').exists()
+    assert cat.exists()
+
+
+def test_results_below_a_pattern_are_not_upscaled_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ['--overwrite']):
+        assert upscale('photos/**/*.png', '-o', 'photos/big', *arguments) == 0
+        assert capsys.readouterr().out.splitlines() == ['photos/big/cat.png', 'photos/big/Café au lait.png']
+    assert sorted(os.listdir('photos/big')) == ['Café au lait.png', 'cat.png']
+
+
+def test_an_image_is_not_overwritten_by_the_result_of_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path('photos/cat.png').read_bytes()
+    Path('photos/drinks/cat.jpg').rename('photos/cat.jpg')
+    assert upscale('photos/cat.jpg', 'photos/cat.png', '-o', 'photos', '--overwrite') == 1
+    captured = capsys.readouterr()
+    assert (
+        'photos/cat.jpg would be written over photos/cat.png, which is one of the images; name another' in captured.err
+    )
+    assert Path('photos/cat.png').read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems have no such names')
+@pytest.mark.slow
+def test_names_that_are_no_text(folder: Path) -> None:
+    name = os.fsdecode(b'photos/caf\xe9.png')
+    Path('photos/cat.png').rename(name)
+    Path(os.fsdecode(b'photos/\xff.png')).write_bytes(b'no image')
+    out = run(['srsenet', 'upscale', 'photos/*.png', '--weights', 'x4.pth'], folder, status=1, PYTHONUTF8='1')
+    assert 'photos/caf\\udce9_x4.png\n' in out
+    assert 'photos/\\udcff.png is no PNG, JPEG' in out
+    assert Path(os.fsdecode(b'photos/caf\xe9_x4.png')).exists()
+
+
+def test_names_that_stdout_cannot_encode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path('photos/cat.png').rename('photos/Łódź.png')
+    output = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr(sys, 'stdout', output)
+    assert upscale('photos/*.png') == 0
+    output.flush()
+    assert output.buffer.getvalue() == b'photos/\\u0141\\xf3d\\u017a_x4.png\n'
 
 
 @pytest.mark.skipif(sys.platform != 'linux' or os.geteuid() != 0, reason='needs to mount a small file system')

@@ -14,6 +14,7 @@ from PIL import Image
 import srsenet_plugin
 from srsenet_plugin import SrSENet
 from srsenet_plugin.compare import quality
+from srsenet_plugin.inference import upscaler
 from srsenet_plugin.inference.upscaler import Upscaler
 
 
@@ -41,8 +42,7 @@ def photo() -> NDArray[np.uint8]:
 
 def test_colour_equals_the_evaluation(weights: Path, photo: NDArray[np.uint8]) -> None:
     """That of ``srsenet compare``, which rounds Y and takes the coefficients of BasicSR, and so may differ by one."""
-    upscaler = Upscaler(4, weights)
-    sr = upscaler(photo)
+    sr = Upscaler(4, weights)(photo)
     net = srsenet_plugin.weights.pretrained.load_network(weights)
     _, bgr = quality.upscale(net, 1, np.ascontiguousarray(photo[..., ::-1]), 4)
     assert sr.dtype == np.uint8
@@ -67,15 +67,41 @@ def test_dtypes_and_channels_are_kept(
 
 def test_grey_is_colour_of_equal_values(weights: Path, photo: NDArray[np.uint8]) -> None:
     grey = photo[..., 1]
-    upscaler = Upscaler(4, weights)
-    colour = upscaler(np.dstack([grey] * 3)).astype(int)
-    assert np.abs(colour - upscaler(grey)[..., None]).max() <= 1
+    colour = Upscaler(4, weights)(np.dstack([grey] * 3)).astype(int)
+    assert np.abs(colour - Upscaler(4, weights)(grey)[..., None]).max() <= 1
 
 
 def test_opaque_images_stay_opaque(weights: Path, photo: NDArray[np.uint8]) -> None:
     opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
     sr = Upscaler(4, weights)(opaque)
     assert (sr[..., 3] == 255).all()
+    assert np.array_equal(sr[..., :3], Upscaler(4, weights)(photo))
+
+
+@pytest.mark.parametrize('scale', [2, 4, 8])
+@pytest.mark.parametrize('channels', [[0, 1, 2, 3], [0, 3]], ids=['colour', 'grey'])
+@pytest.mark.parametrize('edge', ['soft', 'hard'])
+def test_hidden_colour_does_not_show(scale: int, channels: list[int], edge: str) -> None:
+    """A white disc on transparent black is white on white; colours under alpha 0 are nobody's."""
+    rows, columns = np.mgrid[:32, :36]
+    alpha = np.clip(9.5 - np.hypot(rows - 16, columns - 18), 0, 1)
+    alpha = np.round(255 * (alpha if edge == 'soft' else alpha > 0.5)).astype(np.uint8)
+    image = np.dstack([255 * (alpha > 0)] * 3 + [alpha]).astype(np.uint8)[..., channels]
+    sr = Upscaler(scale, precision='fp32')(image)
+    share = sr[..., -1:] / 255
+    on_white = np.round(sr[..., :-1] * share + 255 * (1 - share))
+    assert on_white.min() == 255
+    assert 0 < share.mean() < 1
+    other = image.copy()
+    other[alpha == 0, :-1] = 77
+    assert np.array_equal(Upscaler(scale, precision='fp32')(other), sr)
+    assert image[0, 0].max() == 0  # the caller's
+
+
+def test_colour_that_shows_is_kept(weights: Path, photo: NDArray[np.uint8]) -> None:
+    alpha = np.full(photo.shape[:2], 1, np.uint8)
+    alpha[0] = 255
+    sr = Upscaler(4, weights)(np.dstack([photo, alpha]))
     assert np.array_equal(sr[..., :3], Upscaler(4, weights)(photo))
 
 
@@ -88,11 +114,11 @@ def test_networks_for_colour(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
 
 
 def test_self_ensemble_knows_no_directions(weights: Path, photo: NDArray[np.uint8]) -> None:
-    upscaler = Upscaler(4, weights, self_ensemble=True)
-    sr = upscaler(photo).astype(int)
+    ensemble = Upscaler(4, weights, self_ensemble=True)
+    sr = ensemble(photo).astype(int)
     assert not np.array_equal(sr, Upscaler(4, weights)(photo))
     for turned, back in ((photo[::-1], lambda x: x[::-1]), (np.rot90(photo), lambda x: np.rot90(x, -1))):
-        assert np.abs(back(upscaler(np.ascontiguousarray(turned)).astype(int)) - sr).max() <= 1
+        assert np.abs(back(ensemble(np.ascontiguousarray(turned)).astype(int)) - sr).max() <= 1
 
 
 def test_tiles_cover_the_image(weights: Path, photo: NDArray[np.uint8]) -> None:
@@ -132,13 +158,75 @@ def test_options_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
         Upscaler(7)
     with pytest.raises(ValueError, match='precision is one of auto, fp32, bf16, fp16'):
         Upscaler(4, weights, precision='int8')
-    with pytest.raises(ValueError, match='--device mars'):
+    with pytest.raises(ValueError, match='The device mars cannot be used'):
         Upscaler(4, weights, device='mars')
     torch.save({'params': {'weight': torch.zeros(3)}}, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other\.pth does not hold weights of SrSENet'):
         Upscaler(4, tmp_path / 'other.pth')
 
 
+@pytest.mark.parametrize('name', ['CUDA', 'processor'])
+def test_too_little_memory(weights: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delattr(torch, 'OutOfMemoryError', raising=False)  # as before torch 2.5
+    errors = {
+        'CUDA': torch.cuda.OutOfMemoryError('CUDA out of memory.'),
+        'processor': RuntimeError('not enough memory'),
+    }
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    failing = Upscaler(4, weights)
+    monkeypatch.setattr(failing, '_net', lambda x: fail(errors[name]))
+    with pytest.raises(MemoryError, match='not enough memory for 51x40 pixels'):
+        failing(photo)
+    monkeypatch.setattr(failing, '_net', lambda x: fail(RuntimeError('another')))
+    with pytest.raises(RuntimeError, match='another'):
+        failing(photo)
+
+
 def test_one_line(weights: Path, photo: NDArray[np.uint8]) -> None:
     sr = srsenet_plugin.upscale(photo, scale=4, weights=weights)
     assert np.array_equal(sr, Upscaler(4, weights)(photo))
+
+
+def test_one_line_sees_other_weights_under_the_same_name(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
+    path = save_network(tmp_path / 'w.pth')
+    before = srsenet_plugin.upscale(photo, weights=path)
+    content = torch.load(path)
+    content['params']['conv_last.weight'] *= -1
+    torch.save(content, path)  # of the same size
+    changed = srsenet_plugin.upscale(photo, weights=path)
+    assert not np.array_equal(changed, before)
+    assert np.array_equal(changed, Upscaler(4, path)(photo))
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        srsenet_plugin.upscale(photo, weights=path)
+
+
+def test_one_line_keeps_its_network(weights: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    srsenet_plugin.upscale(photo, weights=weights)
+    monkeypatch.setattr(upscaler, 'Upscaler', None)
+    srsenet_plugin.upscale(photo, weights=weights)
+
+
+@pytest.mark.parametrize('name_of_torch_2_5', [True, False])
+def test_too_little_memory(weights: Path, monkeypatch: pytest.MonkeyPatch, name_of_torch_2_5: bool) -> None:
+    """The device's or the processor's, on every torch; other errors stay what they are."""
+    if not name_of_torch_2_5:
+        monkeypatch.delattr(torch, 'OutOfMemoryError', raising=False)
+    upscaler = Upscaler(4, weights, 'cpu')
+    img = np.zeros((8, 9), np.uint8)
+    errors = (
+        (torch.cuda.OutOfMemoryError('CUDA out of memory'), MemoryError, 'cpu has not enough memory for 9x8 pixels'),
+        (RuntimeError('not enough memory: you tried'), MemoryError, 'not enough memory for 9x8 pixels'),
+        (RuntimeError('something else'), RuntimeError, 'something else'),
+    )
+    for raised, expected, message in errors:
+
+        def fail(*args: object, raised: Exception = raised, **kwargs: object) -> None:
+            raise raised
+
+        monkeypatch.setattr(Upscaler, '_upscale', fail)
+        with pytest.raises(expected, match=message):
+            upscaler(img)

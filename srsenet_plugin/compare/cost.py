@@ -134,26 +134,59 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_memory(options: Mapping[str, Any], channels: int, scale: int, device: torch.device) -> float | None:
+def peak_memory(
+    options: Mapping[str, Any], channels: int, scale: int, device: torch.device, projects: Sequence[str] = ()
+) -> float | None:
     """Bytes that an output of 1280x720 needs at its peak, besides the network, measured in a process of its own.
 
-    On CUDA what torch allocates, on processors what the process grows by; None outside Linux.
+    On CUDA it is the memory that torch allocates, on processors the growth of the process; None outside Linux.
+
+    Args:
+        options: Of the network, as ``network_g`` of an option file takes them.
+        channels: Channels of its images.
+        scale: Scale.
+        device: Where to run it.
+        projects: Modules that the process imports first, because they register the architecture.
 
     Raises:
         ValueError: The process failed.
     """
-    arguments = json.dumps({'options': options, 'channels': channels, 'scale': scale, 'device': str(device)})
-    command = [sys.executable, '-m', __name__, arguments]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    arguments = json.dumps(
+        {
+            'options': options,
+            'channels': channels,
+            'scale': scale,
+            'device': str(device),
+            'projects': list(projects),
+        }
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', _start_like_this_process(), arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f'killed by signal {-result.returncode}: too little memory?']
         raise ValueError(f'memory: {lines[-1]}')
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def _measure_peak_memory(options: dict[str, Any], channels: int, scale: int, device: str) -> float | None:
-    from srsenet_plugin.compare.networks import Network
+def _start_like_this_process() -> str:
+    """Code that searches for modules where this process does, and then runs :func:`main`.
 
+    By itself Python searches the working folder first, and would run a ``torch.py`` that happens to lie there.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    return f'import sys; sys.path[:] = {path!a}; from {__name__} import main; main()'
+
+
+def _measure_peak_memory(
+    options: dict[str, Any], channels: int, scale: int, device: str, projects: list[str]
+) -> float | None:
+    from srsenet_plugin.compare.networks import Network, import_projects
+
+    import_projects(projects)
     net = Network('', options, channels, None).build().to(device)
     img = lr_image(channels, scale, torch.device(device))
     if img.is_cuda:
@@ -186,7 +219,3 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.disable(logging.INFO)
     print(json.dumps(_measure_peak_memory(**json.loads((argv or sys.argv[1:])[0]))))
-
-
-if __name__ == '__main__':
-    main()

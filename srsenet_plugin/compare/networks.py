@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import os
 import re
+import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +81,13 @@ class Network:
         return _PaddedToWindows(net, self.options.get('window_size', window.default))
 
     def digest(self) -> str:
-        """Changes with the architecture's code, the options and the weights."""
+        """Changes with the code of the project that registers the architecture, the options and the weights."""
         digest = hashlib.sha256(repr(sorted(self.options.items())).encode())
-        digest.update(inspect.getsource(inspect.getmodule(ARCH_REGISTRY.get(self.options['type']))).encode())  # type: ignore[arg-type]
+        project = ARCH_REGISTRY.get(self.options['type']).__module__.partition('.')[0]
+        for name, module in sorted(sys.modules.items()):
+            file = getattr(module, '__file__', None)
+            if name.partition('.')[0] == project and file and file.endswith('.py'):
+                digest.update(Path(file).read_bytes())
         for name, weight in sorted((self.weights or {}).items()):
             digest.update(f'{name}{weight.dtype}'.encode())
             digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -101,6 +107,22 @@ class _PaddedToWindows(nn.Module):
         out = self.net(nn.functional.pad(x, [0, -width % self.window_size, 0, -height % self.window_size], 'reflect'))
         scale = out.shape[2] // (height + -height % self.window_size)
         return out[..., : height * scale, : width * scale]
+
+
+def import_projects(modules: Iterable[str]) -> None:
+    """Imports modules, so that the architectures which they register can be compared.
+
+    Args:
+        modules: Names, such as ``my_project.archs``.
+
+    Raises:
+        ValueError: One of them cannot be imported.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # projects are anybody's code
+            raise ValueError(f'{name} cannot be imported: {type(error).__name__}: {error}') from error
 
 
 def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | None = None) -> Network:
@@ -124,7 +146,7 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
     if arch_name not in ARCH_REGISTRY:
         raise ValueError(
             f'{arch_name} is not registered. There are {", ".join(sorted(ARCH_REGISTRY.keys()))}; '
-            'or name an option file.'
+            'or name an option file, or import the module that registers it.'
         )
     options = PUBLISHED.get(arch_name, {}) | options
     weights, made_for, scales = (None, {}, []) if weights_file is None else _read_weights(weights_file)

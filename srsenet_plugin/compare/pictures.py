@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import sqrt
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from srsenet_plugin.compare.quality import Benchmark, Scores, read_bgr
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.whole_files import whole_file
 
 MAX_PANELS = 3
 
@@ -72,14 +73,18 @@ def draw_crops(
     Returns:
         bool: False if there are no results, so that there is nothing to draw.
     """
-    chosen = [benchmark for benchmark in benchmarks if any(benchmark.name in of for of in results.values())]
+    chosen = []
+    for benchmark in benchmarks:
+        scored = {key for of_method in results.values() for key in of_method.get(benchmark.name, ({}, {}))[0]}
+        if scored:
+            chosen.append((benchmark, scored))
     if not chosen:
         return False
     columns = 1 + len(results)
     figure = Figure(figsize=(2.2 * columns, 2.6 * len(chosen[:MAX_PANELS])), layout='constrained')
     all_axes = figure.subplots(min(len(chosen), MAX_PANELS), columns, squeeze=False)
-    for axes, benchmark in zip(all_axes, chosen):
-        key, crop = _hardest_crop(benchmark)
+    for axes, (benchmark, scored) in zip(all_axes, chosen):
+        key, crop = _hardest_crop(benchmark, scored)
         _show(axes[0], read_bgr(benchmark.pairs[key][0])[crop], f'{benchmark.name} {key}\nHR')
         for cell, (method, of_method) in zip(axes[1:], results.items()):
             if benchmark.name in of_method:
@@ -92,12 +97,14 @@ def draw_crops(
     return True
 
 
-def _hardest_crop(benchmark: Benchmark) -> tuple[str, tuple[slice, slice]]:
-    """The image, and the square of it, in which the bicubic image of the LR one differs most from the GT image."""
+def _hardest_crop(benchmark: Benchmark, keys: Collection[str]) -> tuple[str, tuple[slice, slice]]:
+    """Of some images, the one and the square of it in which the bicubic image of the LR differs most from the GT."""
     scale = benchmark.scale
     side = 32 + 16 * scale
     worst = (-1.0, '', 0, 0)
     for key, (gt_path, lr_path) in benchmark.pairs.items():
+        if key not in keys:
+            continue
         gt = read_bgr(gt_path)
         error = (to_y_channel(imresize(read_bgr(lr_path), scale)) - to_y_channel(gt)).astype(np.float64)[..., 0] ** 2
         size = min(side, *gt.shape[:2])
@@ -119,6 +126,5 @@ def _show(axes: object, bgr: NDArray[np.uint8], caption: str) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    part = path.with_name(f'{path.stem}.part.png')
-    figure.savefig(part, dpi=110)
-    part.replace(path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=110)

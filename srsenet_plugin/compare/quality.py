@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from torch import nn
 from tqdm import tqdm
 
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.prepare.benchmarks import COUNTS
+from srsenet_plugin.prepare.source_images import SUFFIXES
+
+SSIM_WINDOW = 11
+"""Height and width in pixels; BasicSR takes SSIM where the whole window lies in the image."""
 
 Scores = dict[str, tuple[float, float]]
 """PSNR (dB) and SSIM of each image, by its key."""
@@ -94,12 +99,23 @@ def score(img: NDArray, gt: NDArray[np.uint8], scale: int) -> tuple[float, float
         tuple[float, float]: PSNR in dB, SSIM.
 
     Raises:
-        ValueError: The sizes differ.
+        ValueError: The sizes differ, or one is below :func:`smallest_side`.
     """
     if img.shape[:2] != gt.shape[:2]:
         raise ValueError(f'is {img.shape[1]}x{img.shape[0]}, but the GT image {gt.shape[1]}x{gt.shape[0]}')
+    if _too_small(gt, scale):
+        raise ValueError(f'is {gt.shape[1]}x{gt.shape[0]}, too small to be scored at x{scale}')
     y, gt_y = (to_y_channel(plane)[..., 0] if plane.ndim == 3 else plane for plane in (img, gt))
     return float(calculate_psnr(y, gt_y, scale)), float(calculate_ssim(y, gt_y, scale))
+
+
+def smallest_side(scale: int) -> int:
+    """Pixels that height and width need at least for a score: the edges that are left out, and a window of SSIM."""
+    return 2 * scale + SSIM_WINDOW
+
+
+def _too_small(gt: NDArray[np.uint8], scale: int) -> bool:
+    return min(gt.shape[:2]) < smallest_side(scale)
 
 
 def upscale(net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int) -> tuple[NDArray, NDArray[np.uint8]]:
@@ -134,45 +150,64 @@ def _to_uint8(img: NDArray) -> NDArray[np.uint8]:
 def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchmark, folder: Path, label: str) -> Scores:
     """Upscales a benchmark into a folder and scores the images, or reads their scores if it has been done.
 
+    Images that are too small for a score are left out. Several processes may write into one folder: each image appears
+    whole, and scores count only as long as the images are those that were scored.
+
     Args:
-        net (nn.Module): The network, in eval mode.
-        channels (int): 1 or 3, channels of its images.
-        key (str): Changes with whatever changes the images or the scores.
-        benchmark (Benchmark): What to upscale.
-        folder (Path): Folder of the upscaled images and their scores; of the same key, they are taken as they are.
-        label (str): Name for the progress bar.
+        net: The network, in eval mode.
+        channels: 1 or 3, channels of its images.
+        key: Changes with whatever changes the images or the scores.
+        benchmark: What to upscale.
+        folder: Folder of the upscaled images and their scores. Of the same key, they are taken as they are.
+        label: Name for the progress bar.
     """
-    stored = folder / 'scores.json'
-    try:
-        content = json.loads(stored.read_text(encoding='utf-8'))
-        if content['key'] == key:
-            return {name: tuple(values) for name, values in content['scores'].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not there, or damaged
-    part = folder.with_name(folder.name + '.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    stored = _stored_scores(key, folder)
+    if stored is not None:
+        return stored
+    folder.mkdir(parents=True, exist_ok=True)
     scores: Scores = {}
-    for name, (gt, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
+    digests: dict[str, str] = {}
+    for name, (gt_path, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
+        gt = read_bgr(gt_path)
+        if _too_small(gt, benchmark.scale):
+            continue
         scored, bgr = upscale(net, channels, read_bgr(lr), benchmark.scale)
-        scores[name] = score(scored, read_bgr(gt), benchmark.scale)
-        write_image(part / f'{name}.png', bgr)
-    (part / 'scores.json').write_text(json.dumps({'key': key, 'scores': scores}), encoding='utf-8')
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+        scores[name] = score(scored, gt, benchmark.scale)
+        png = cv2.imencode('.png', bgr)[1].tobytes()
+        digests[name] = hashlib.sha256(png).hexdigest()
+        with whole_file(folder / f'{name}.png') as part:
+            part.write_bytes(png)
+    with whole_file(folder / 'scores.json') as part:
+        part.write_text(json.dumps({'key': key, 'scores': scores, 'sha256': digests}), encoding='utf-8')
+    return scores
+
+
+def _stored_scores(key: str, folder: Path) -> Scores | None:
+    """Scores of an earlier run; None if there are none of this key, or an image is not the one that was scored."""
+    try:
+        content = json.loads((folder / 'scores.json').read_text(encoding='utf-8'))
+        if content['key'] != key:
+            return None
+        scores = {name: (float(psnr), float(ssim)) for name, (psnr, ssim) in content['scores'].items()}
+        for name in scores:
+            image = (folder / f'{name}.png').read_bytes()
+            if hashlib.sha256(image).hexdigest() != content['sha256'][name]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or damaged
+        return None
     return scores
 
 
 def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[str, Path]] | None:
-    """Scores finished images.
+    """Scores finished images. Those that are too small for a score are left out.
 
     Args:
-        folder (Path): Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them.
+        folder: Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them.
             An image is named as the GT image is, up to an underscore.
-        benchmark (Benchmark): What they are of.
+        benchmark: What they are of.
 
     Returns:
-        tuple[Scores, dict[str, Path]] | None: Scores and files by key; None if there is no folder for the benchmark.
+        Scores and files by key; None if there is no folder for the benchmark.
 
     Raises:
         ValueError: An image is missing, cannot be read, or has another size.
@@ -183,24 +218,42 @@ def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[st
     if place is None:
         return None
     scores, files = {}, {}
-    for name, (gt, _) in benchmark.pairs.items():
-        files[name] = path = _result_of(name, place)
-        img = read_bgr(path)
+    for name, found in _results_of(benchmark.pairs, place).items():
+        gt = read_bgr(benchmark.pairs[name][0])
+        if _too_small(gt, benchmark.scale):
+            continue
+        if len(found) != 1:
+            raise ValueError(f'{place} holds {"several images" if found else "no image"} of {name}.')
+        files[name] = path = found[0]
         try:
-            scores[name] = score(img, read_bgr(gt), benchmark.scale)
+            scores[name] = score(read_bgr(path), gt, benchmark.scale)
         except ValueError as error:
             raise ValueError(f'{path} {error}') from None
     return scores, files
 
 
-def _result_of(name: str, folder: Path) -> Path:
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    found = [path for path in paths if path.stem == name] or [
-        path for path in paths if path.stem.startswith(f'{name}_')
-    ]
-    if len(found) != 1:
-        raise ValueError(f'{folder} holds {"several images" if found else "no image"} of {name}.')
-    return found[0]
+def _results_of(names: Collection[str], folder: Path) -> dict[str, list[Path]]:
+    """The files of each name: called like it, or like it with an underscore and more behind.
+
+    Where one name is the beginning of another, as of img and img_2, img_2.png may belong to either. So an ending that
+    all names have decides; without one, a file belongs to the longest name that fits.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    endings = set.intersection(*({path.stem[len(name) :] for path in paths if _fits(path, name)} for name in names))
+    if '' in endings:
+        endings = {''}
+    if endings:
+        return {name: [path for path in paths if path.stem in {name + end for end in endings}] for name in names}
+    found: dict[str, list[Path]] = {name: [] for name in names}
+    for path in paths:
+        fitting = [name for name in names if _fits(path, name)]
+        if fitting:
+            found[max(fitting, key=len)].append(path)
+    return found
+
+
+def _fits(path: Path, name: str) -> bool:
+    return f'{path.stem}_'.startswith(f'{name}_')
 
 
 def read_bgr(path: Path) -> NDArray[np.uint8]:
@@ -215,12 +268,7 @@ def read_bgr(path: Path) -> NDArray[np.uint8]:
     return img.astype(np.uint8)
 
 
-def write_image(path: Path, img: NDArray[np.uint8]) -> None:
-    """Writes a PNG."""
-    path.write_bytes(cv2.imencode('.png', img)[1].tobytes())
-
-
 def means(scores: Scores) -> tuple[float, float]:
-    """Mean PSNR and SSIM."""
+    """Mean PSNR and SSIM of one image or more."""
     psnr, ssim = np.mean(list(scores.values()), axis=0)
     return float(psnr), float(ssim)

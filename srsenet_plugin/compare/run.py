@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from srsenet_plugin.compare import cost, pictures, quality, table
-from srsenet_plugin.compare.networks import Network, find_network, name_of
+from srsenet_plugin.compare.networks import Network, find_network, import_projects, name_of
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.machine.devices import find_device
@@ -40,6 +40,7 @@ class Comparison:
         timing (bool): Measure time and memory.
         paper (bool): Show Table I's figures too.
         device (str): ``auto``, or a device of torch's.
+        projects (Sequence[str]): Modules to import, such as ``my_project.archs``, because they register architectures.
     """
 
     archs: Sequence[str]
@@ -51,6 +52,7 @@ class Comparison:
     timing: bool = True
     paper: bool = False
     device: str = 'auto'
+    projects: Sequence[str] = ()
 
 
 def compare(comparison: Comparison) -> dict[int, list[Row]]:
@@ -61,7 +63,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
 
     Raises:
         ValueError: There is nothing to compare, no benchmark, or no such device; a name is there twice, or is given
-            weights and not compared.
+            weights and not compared; a project cannot be imported.
         OSError: A file cannot be written.
     """
     archs = [name_of(spec) for spec in comparison.archs]
@@ -74,6 +76,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     if unknown:
         raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
     device = find_device(comparison.device)
+    import_projects(comparison.projects)
     benchmarks = {
         scale: quality.find_benchmarks(comparison.benchmarks, scale) if comparison.benchmarks else []
         for scale in comparison.scales
@@ -104,7 +107,7 @@ def _compare_scale(
             folder = comparison.out / f'x{scale}' / row.method
             row.complexity = _complexity(network, net, scale, folder)
             if comparison.timing:
-                row.memory = cost.peak_memory(network.options, network.channels, scale, device)
+                row.memory = cost.peak_memory(network.options, network.channels, scale, device, comparison.projects)
                 nets[row.method] = net, network.channels
             if network.no_weights:
                 row.notes.append(network.no_weights)
@@ -120,13 +123,24 @@ def _compare_scale(
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
     for row in rows:
-        row.scores = {name: quality.means(scores) for name, (scores, _) in results.get(row.method, {}).items()}
+        for benchmark in benchmarks:
+            scores, _ = results.get(row.method, {}).get(benchmark.name, (None, None))
+            if scores:
+                row.scores[benchmark.name] = quality.means(scores)
+            if scores is not None and scores.keys() != benchmark.pairs.keys():
+                row.notes.append(_left_out(benchmark, scores))
     times, problems = cost.latencies(nets, scale, device) if nets else ({}, {})
     for row in rows:
         row.latency = times.get(row.method)
         if row.method in problems:
             row.problems.append(f'time: {problems[row.method]}')
     return rows, results
+
+
+def _left_out(benchmark: Benchmark, scores: Scores) -> str:
+    side = quality.smallest_side(benchmark.scale)
+    names = ', '.join(name for name in benchmark.pairs if name not in scores)
+    return f'{benchmark.name}: the means are without {names}, smaller than the {side}x{side} pixels that a score needs'
 
 
 def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from srsenet_plugin.compare.cost import Complexity
+from srsenet_plugin.data.whole_files import whole_file
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Row:
         latency (float | None): Seconds for an output of 1280x720.
         memory (float | None): Bytes at the peak, for the same.
         scores (dict[str, tuple[float, float]]): Mean PSNR (dB) and SSIM by benchmark.
-        notes (list[str]): Why scores are empty although weights were given.
+        notes (list[str]): Why scores are empty although weights were given, and which images they leave out.
         problems (list[str]): What could not be measured, and why.
     """
 
@@ -170,7 +171,6 @@ def as_json(rows: Mapping[int, Sequence[Row]]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name first."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, encoding='utf-8')
-    part.replace(path)
+    """Writes a file, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding='utf-8')

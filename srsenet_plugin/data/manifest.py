@@ -15,9 +15,9 @@ def write_manifest(folder: Path, recipe: Mapping[str, Any], images: Mapping[str,
     """Writes the manifest of an LMDB, an image a line.
 
     Args:
-        folder (Path): The LMDB.
-        recipe (Mapping): How its images were made.
-        images (Mapping): For each key its 'shape', (height, width, channels), and the 'sha256' of its value.
+        folder: The LMDB.
+        recipe: How its images were made, and of which.
+        images: For each key its 'shape', (height, width, channels), and the 'sha256' of its value.
     """
     lines = ',\n'.join(f'{json.dumps(key)}: {json.dumps(image)}' for key, image in images.items())
     text = f'{{"recipe": {json.dumps(recipe)},\n"images": {{\n{lines}\n}}}}\n'
@@ -33,8 +33,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder, MANIFEST)
     try:
         manifest = json.loads(path.read_text(encoding='utf-8'))
+        for image in manifest['images'].values():
+            str(image['sha256']), tuple(image['shape'])
         return {'recipe': dict(manifest['recipe']), 'images': dict(manifest['images'])}
     except (FileNotFoundError, NotADirectoryError):
         return {'recipe': {}, 'images': {}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f'{path} is damaged ({error}).') from None

@@ -135,7 +135,10 @@ def _image(value: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     """An encoded image as RGB (H, W, 3), a view if it is not compressed."""
     header = NETPBM_HEADER.match(value[:64].tobytes())
     if header is None:
-        return imfrombytes(value)[..., ::-1]
+        try:
+            return imfrombytes(value)[..., ::-1]
+        except (TypeError, cv2.error):  # OpenCV gives None, or raises
+            raise ValueError(f'{name} is no image, or damaged.') from None
     channels = 3 if header[1] == b'6' else 1
     width, height = int(header[2]), int(header[3])
     pixels = value[header.end() :]

@@ -1,28 +1,36 @@
-"""Photographs on disk: 8 or 16 bits, with alpha, colour profile and EXIF data.
+"""Photographs on disk: 8 or 16 bits, with alpha, colour profile and metadata.
 
-Pillow reads and writes them, but for 16 bits of colour, which it would cut down to 8: OpenCV and tifffile do these.
+Pillow reads and writes them, with two exceptions: 16 bits of colour in PNG, which it would cut down to 8, are for
+OpenCV; and TIFF has a module of its own.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, TiffTags
+from PIL.ExifTags import Base
+from PIL.PngImagePlugin import PngInfo
 
+from srsenet_plugin.data.whole_files import whole_file
+from srsenet_plugin.inference import tiff_files
+from srsenet_plugin.inference.photo import BadPhotoError, Photo, TooManyPixelsError, check_size
 from srsenet_plugin.prepare.source_images import loses_bits
 
-FORMATS = {
+FORMAT_OF_SUFFIX = {
     '.png': 'PNG',
     '.jpg': 'JPEG',
     '.jpeg': 'JPEG',
@@ -31,95 +39,146 @@ FORMATS = {
     '.tiff': 'TIFF',
     '.bmp': 'BMP',
 }
-"""Formats by suffix."""
 
 QUALITY = 95
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {'JPEG': {'quality': QUALITY, 'subsampling': 0}, 'WEBP': {'quality': QUALITY}}
 
+# Tags that describe the photograph and not the file, whose sizes, offsets and compression are not those of the result.
+DESCRIPTIVE_TAGS = frozenset(
+    {
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.Copyright,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+        Base.ExifOffset,
+        Base.GPSInfo,
+    }
+)
+STALE_EXIF_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
+# By tifffile and ImageJ, which state the image's shape there.
+DESCRIPTIONS_OF_FILES = ('{"shape":', 'ImageJ=')
+# XMP that describes images or films behind the first one, which the result does not have.
+XMP_OF_OTHER_PARTS = (b'ns.google.com/photos', b'hdr-gain-map')
 
-class BadPhotoError(ValueError):
-    """An image that cannot be read or written; the message says why, without its name."""
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An upright image.
-
-    Attributes:
-        pixels (ndarray): Shape (H, W), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16; RGB, alpha last.
-        icc_profile (bytes): Colour profile, or nothing.
-        exif (bytes): EXIF data without the orientation, or nothing.
-    """
-
-    pixels: NDArray
-    icc_profile: bytes = b''
-    exif: bytes = b''
+METRES_PER_INCH = 0.0254
+CENTIMETRES_PER_INCH = 2.54
+CENTIMETRE = 3  # of ResolutionUnit
 
 
 def read_photo(path: str | os.PathLike[str], max_pixels: int) -> Photo:
     """Reads an image, and turns it upright as its EXIF data says.
 
     Args:
-        path (str | PathLike): A PNG, JPEG, WebP, TIFF or BMP file.
-        max_pixels (int): Larger images are refused before they are decoded.
+        path: A PNG, JPEG, WebP, TIFF or BMP file.
+        max_pixels: Larger images are refused before they are decoded.
 
     Raises:
-        BadPhotoError: It is none of these, truncated or damaged, animated, too large, or of colours that are not
-            understood.
+        TooManyPixelsError: It is larger.
+        BadPhotoError: It is none of these, truncated or damaged, animated, or of colours that are not understood.
         OSError: The file cannot be read.
     """
     data = Path(path).read_bytes()
     if not data:
         raise BadPhotoError('is empty')
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _pillows_limit(max_pixels):
             warnings.simplefilter('ignore')  # the sentences below say it
-            with Image.open(io.BytesIO(data), formats=list(dict.fromkeys(FORMATS.values()))) as img:
-                _check(img, max_pixels)
-                has_sixteen_bits = loses_bits(img) or img.mode.startswith('I;16')
-                img.load()  # shows damage, also in what is decoded by others
-                pixels = _sixteen_bits(data) if has_sixteen_bits else _pixels(img)
-                exif = img.getexif()
-                pixels = _upright(pixels, exif.pop(ExifTags.Base.Orientation, 1))
-                return Photo(pixels, img.info.get('icc_profile') or b'', exif.tobytes() if exif else b'')
+            photo = _tiff_photo(data, max_pixels) if data.startswith(tiff_files.SIGNATURES) else None
+            return photo or _pillows_photo(data, max_pixels)
     except BadPhotoError:
         raise
     except Image.UnidentifiedImageError:
         raise BadPhotoError('is no PNG, JPEG, WebP, TIFF or BMP image, or its header is damaged') from None
     except Image.DecompressionBombError:
-        raise BadPhotoError(f'has more than {max_pixels} pixels; --max-pixels allows more') from None
+        raise TooManyPixelsError(f'has more than {max_pixels} pixels') from None
     except MemoryError:
         raise BadPhotoError('does not fit into memory') from None
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise BadPhotoError(f'is truncated or damaged ({error})') from error
 
 
-def _check(img: ImageFile.ImageFile, max_pixels: int) -> None:
-    if img.width * img.height > max_pixels:
-        raise BadPhotoError(
-            f'has {img.width}x{img.height} pixels, more than {max_pixels} in all; --max-pixels allows more'
+@contextmanager
+def _pillows_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow refuses images of twice as many pixels on its own, in a global variable that is the program's."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _tiff_photo(data: bytes, max_pixels: int) -> Photo | None:
+    """A TIFF file, unless it is for Pillow."""
+    pixels = tiff_files.read_tiff(data, max_pixels)
+    if pixels is None:
+        return None
+    tags = tiff_files.read_tags(data)
+    unit = CENTIMETRES_PER_INCH if tags.get(Base.ResolutionUnit) == CENTIMETRE else 1
+    resolution = [tags.get(tag) for tag in (Base.XResolution, Base.YResolution)]
+    return Photo(
+        _upright(pixels, tags.get(Base.Orientation, 1)),
+        tags.get(tiff_files.ICC_PROFILE_TAG, b''),
+        _descriptive_exif(tags),
+        _xmp(tags.get(tiff_files.XMP_TAG, b'')),
+        _dpi([float(value) * unit for value in resolution if value is not None]),
+    )
+
+
+def _pillows_photo(data: bytes, max_pixels: int) -> Photo:
+    with Image.open(io.BytesIO(data), formats=list(dict.fromkeys(FORMAT_OF_SUFFIX.values()))) as img:
+        # The images behind that of an MPO, which is a JPEG, are for the camera's own use.
+        check_size(img.width, img.height, 1 if img.format == 'MPO' else getattr(img, 'n_frames', 1), max_pixels)
+        is_grey16 = img.mode.startswith('I;16')
+        has_sixteen_bits = is_grey16 or loses_bits(img)
+        if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX') and not is_grey16:
+            raise BadPhotoError(f'is a {img.mode} image; convert it to RGB')
+        img.load()  # shows damage, also where OpenCV decodes
+        pixels = _sixteen_bits(data, img.info.get('transparency')) if has_sixteen_bits else _eight_bits(img)
+        try:
+            exif = img.getexif()
+        except Exception:  # damaged EXIF data raise nearly anything, and are no reason to refuse the image
+            exif = Image.Exif()
+        return Photo(
+            _upright(pixels, exif.get(Base.Orientation, 1)),
+            img.info.get('icc_profile') or b'',
+            _descriptive_exif(exif),
+            _xmp(img.info.get('xmp') or b''),
+            _dpi(img.info.get('dpi') or ()),
         )
-    num_images = getattr(img, 'n_frames', 1)
-    if num_images > 1 and img.format != 'MPO':  # JPEG, with others for the camera's own use
-        raise BadPhotoError(f'holds {num_images} images; save the one you want as a file of its own')
-    if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX') and not img.mode.startswith('I;16'):
-        raise BadPhotoError(f'is a {img.mode} image; convert it to RGB')
 
 
-def _pixels(img: Image.Image) -> NDArray:
+def _eight_bits(img: Image.Image) -> NDArray[np.uint8]:
     grey = img.mode in ('1', 'L', 'LA')
     if img.has_transparency_data:
         return np.asarray(img.convert('RGBA').convert('LA') if grey else img.convert('RGBA'))
     return np.asarray(img.convert('L' if grey else 'RGB'))
 
 
-def _sixteen_bits(data: bytes) -> NDArray[np.uint16]:
+def _sixteen_bits(data: bytes, transparent: int | None = None) -> NDArray[np.uint16]:
+    """Decodes by OpenCV, which leaves out the grey value that a PNG declares transparent."""
     img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if img is None or img.dtype != np.uint16 or (img.ndim == 3 and img.shape[2] not in (3, 4)):
         raise BadPhotoError('is of 16 bits in a way that is not understood; convert it to 8 bits')
     if img.ndim == 3:
-        img = cv2.cvtColor(img, cv2.COLOR_BGRA2RGBA if img.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return img
+        return cv2.cvtColor(img, cv2.COLOR_BGRA2RGBA if img.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    if transparent is None:
+        return img
+    return np.dstack([img, np.where(img == transparent, 0, 65535).astype(np.uint16)])
 
 
 def _upright(pixels: NDArray, orientation: int) -> NDArray:
@@ -129,8 +188,37 @@ def _upright(pixels: NDArray, orientation: int) -> NDArray:
     return np.rot90(pixels, {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0))
 
 
+def _descriptive_exif(stored: Image.Exif) -> bytes:
+    """The EXIF data that still hold for the result."""
+    try:
+        kept = Image.Exif()
+        for tag in DESCRIPTIVE_TAGS.intersection(stored):
+            value = stored[tag]
+            if tag in TiffTags.TAGS_V2_GROUPS:
+                group = value if isinstance(value, Mapping) else stored.get_ifd(tag)
+                value = {name: group[name] for name in group if name not in STALE_EXIF_TAGS}
+            if not (tag == Base.ImageDescription and str(value).startswith(DESCRIPTIONS_OF_FILES)):
+                kept[tag] = value
+        return kept.tobytes() if kept else b''
+    except Exception:  # damaged EXIF data raise nearly anything, and are no reason to refuse the image
+        return b''
+
+
+def _xmp(xmp: bytes) -> bytes:
+    """The XMP data that still hold for the first image, upright."""
+    if not isinstance(xmp, bytes) or any(mark in xmp for mark in XMP_OF_OTHER_PARTS):
+        return b''
+    return re.sub(rb'(tiff:Orientation(?:="|=\'|>))[1-8]', rb'\g<1>1', xmp)
+
+
+def _dpi(stored: Sequence[float]) -> tuple[float, float] | None:
+    if len(stored) != 2 or not all(1 <= value < 2**16 for value in stored):
+        return None
+    return float(stored[0]), float(stored[1])
+
+
 def write_photo(photo: Photo, path: Path) -> None:
-    """Writes an image in the format that the suffix tells, under a temporary name first.
+    """Writes an image in the format that the suffix names. It appears whole or not at all.
 
     16 bits stay 16 bits in PNG and TIFF, and become 8 in the others. BMP holds no colour profile and no EXIF data.
 
@@ -138,40 +226,35 @@ def write_photo(photo: Photo, path: Path) -> None:
         BadPhotoError: The format cannot hold such an image, or is unknown.
         OSError: The file cannot be written.
     """
-    file_format = FORMATS.get(path.suffix.lower())
+    file_format = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if file_format is None:
-        raise BadPhotoError(f'has a suffix that is none of {", ".join(FORMATS)}')
+        raise BadPhotoError(f'has a suffix that is none of {", ".join(FORMAT_OF_SUFFIX)}')
     pixels = np.ascontiguousarray(photo.pixels)
     if pixels.dtype == np.uint16 and file_format not in ('PNG', 'TIFF'):
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and file_format in ('JPEG', 'BMP'):
         raise BadPhotoError(f'is to be {file_format}, which holds no alpha; write .png, .webp or .tiff')
-    part = path.with_name(path.name + '.part')
-    try:
-        if pixels.dtype == np.uint8:
-            img = Image.fromarray(pixels)
-            metadata = {'icc_profile': photo.icc_profile, 'exif': photo.exif}
-            options = SAVE_OPTIONS.get(file_format, {}) | {name: value for name, value in metadata.items() if value}
-            img.save(part, file_format, **options)
-        elif file_format == 'PNG':
-            part.write_bytes(_png_of_sixteen_bits(pixels, photo))
-        else:
-            tifffile.imwrite(
-                part,
-                pixels,
-                photometric='rgb' if pixels.ndim == 3 else 'minisblack',
-                extrasamples=['unassalpha'] if pixels.shape[2:] == (4,) else None,
-                iccprofile=photo.icc_profile or None,
-            )
-        part.replace(path)
-    except ValueError as error:
-        raise BadPhotoError(f'cannot be written as {file_format} ({error})') from None
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        try:
+            if file_format == 'TIFF':
+                tiff_files.write_tiff(part, replace(photo, pixels=pixels))
+            elif pixels.dtype == np.uint16:
+                part.write_bytes(_png_of_sixteen_bits(pixels, photo))
+            else:
+                metadata = {name: getattr(photo, name) for name in ('icc_profile', 'exif', 'xmp', 'dpi')}
+                if file_format == 'PNG' and photo.xmp:
+                    metadata['pnginfo'] = PngInfo()
+                    metadata['pnginfo'].add_itxt('XML:com.adobe.xmp', photo.xmp.decode(errors='replace'))
+                options = SAVE_OPTIONS.get(file_format, {}) | {key: value for key, value in metadata.items() if value}
+                Image.fromarray(pixels).save(part, file_format, **options)
+        except (ValueError, struct.error) as error:
+            raise BadPhotoError(f'cannot be written as {file_format} ({error})') from None
 
 
 def _png_of_sixteen_bits(pixels: NDArray[np.uint16], photo: Photo) -> bytes:
     if pixels.ndim == 3:
+        if pixels.shape[2] == 2:  # which OpenCV does not write
+            pixels = pixels[..., [0, 0, 0, 1]]
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     png = cv2.imencode('.png', pixels)[1].tobytes()
     chunks = b''
@@ -179,6 +262,11 @@ def _png_of_sixteen_bits(pixels: NDArray[np.uint16], photo: Photo) -> bytes:
         chunks += _png_chunk(b'iCCP', b'ICC profile\0\0' + zlib.compress(photo.icc_profile))
     if photo.exif:
         chunks += _png_chunk(b'eXIf', photo.exif.removeprefix(b'Exif\0\0'))
+    if photo.xmp:
+        chunks += _png_chunk(b'iTXt', b'XML:com.adobe.xmp\0\0\0\0\0' + photo.xmp)
+    if photo.dpi:
+        per_metre = (round(value / METRES_PER_INCH) for value in photo.dpi)
+        chunks += _png_chunk(b'pHYs', struct.pack('>IIB', *per_metre, 1))
     header = 8 + 25  # signature and IHDR
     return png[:header] + chunks + png[header:]
 

@@ -32,10 +32,10 @@ class StripwiseSrSENet(nn.Module):
     """A trained SrSENet that runs in strips. Its result is that of the network within rounding.
 
     Args:
-        net (SrSENet): The network. Its weights are copied.
-        dtype (torch.dtype): In which features are kept; the image itself stays in float32. Default: torch.float32.
-        compute_dtype (torch.dtype, optional): In which convolutions compute. Default: ``dtype``.
-        rows (tuple[int, int], optional): LR rows of a strip, in the blocks and in the tail. Default: what is fast.
+        net: The network. Its weights are copied.
+        dtype: In which features are kept; the image itself stays in float32. Default: torch.float32.
+        compute_dtype: In which convolutions compute. Default: ``dtype``.
+        rows: LR rows of a strip, in the blocks and in the tail. Default: what is fast.
     """
 
     last_weight: Tensor
@@ -74,7 +74,7 @@ class StripwiseSrSENet(nn.Module):
             x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1].
 
         Returns:
-            Tensor: Shape (N, num_out_ch, upscale * H, upscale * W), float32.
+            Shape (N, num_out_ch, upscale * H, upscale * W), float32.
         """
         images = [self._tail(img, self._features(img)) for img in x.float().split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)

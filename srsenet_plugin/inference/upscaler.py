@@ -7,38 +7,41 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
 from srsenet_plugin.weights import pretrained
 
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
-# MATLAB's rgb2ycbcr of RGB in [0, 1], as fractions of 255.
-TO_YCBCR = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-YCBCR_OFFSET = torch.tensor([16.0, 128.0, 128.0]) / 255
-WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
+LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
 # LR pixels around a tile that it is upscaled with.
 TILE_OVERLAP = 16
+# HR pixels that are converted to RGB at once.
+STRIP_PIXELS = 2**22
+# LR rows above and below a row that the bicubic kernel reaches.
+BICUBIC_REACH = 2
 
 
 class Upscaler:
     """Upscales images by a trained SrSENet, of any size.
 
     Args:
-        scale (int): Scale. Default: 4.
-        weights (str | PathLike, optional): A file of SrSENet's weights. Default: those of the package.
-        device (str): ``auto``, which is CUDA if there is any, or a device of torch's. Default: auto.
-        precision (str): ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
+        scale: Scale. Default: 4.
+        weights: A file of SrSENet's weights. Default: those of the package.
+        device: ``auto``, which is CUDA if there is any, or a device of torch's. Default: auto.
+        precision: ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
             it and fp32 elsewhere. bf16 and fp16 save memory everywhere. Default: auto.
-        self_ensemble (bool): Take the mean over the image's eight flips and turns: a little better, eight times the
+        self_ensemble: Take the mean over the image's eight flips and turns: a little better, eight times the
             work. Default: False.
-        tile (int, optional): Upscale tiles of so many pixels a side, for less memory still. The result differs, because
+        tile: Upscale tiles of so many pixels a side, for less memory still. The result differs, because
             the means of the SE layers are those of tiles then. Default: the whole image.
 
     Raises:
@@ -75,7 +78,7 @@ class Upscaler:
                 and alpha; uint8, uint16, or float in [0, 1].
 
         Returns:
-            ndarray: scale times the height and width, with the same channels and dtype.
+            scale times the height and width, with the same channels and dtype.
 
         Raises:
             ValueError: The image has another shape, dtype or range, or no pixels.
@@ -88,12 +91,15 @@ class Upscaler:
         has_alpha = channels.shape[2] in (2, 4)
         try:
             with torch.inference_mode():
-                self._upscale_colour(channels[..., :-1] if has_alpha else channels, out[..., :-1] if has_alpha else out)
-                if has_alpha and np.ptp(channels[..., -1]) == 0:
+                if not has_alpha:
+                    self._upscale_colour(channels, out)
+                elif np.ptp(channels[..., -1]) == 0:
+                    self._upscale_colour(channels[..., :-1], out[..., :-1])
                     out[..., -1] = channels[0, 0, -1]
-                elif has_alpha:
+                else:
+                    self._upscale_colour(_without_hidden_colour(channels), out[..., :-1])
                     self._upscale_colour(channels[..., -1:], out[..., -1:])
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:  # its name in every torch
             raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
         except RuntimeError as error:
             if 'not enough memory' not in str(error):  # torch's own words for the processor's
@@ -103,35 +109,31 @@ class Upscaler:
 
     def _upscale_colour(self, image: NDArray, out: NDArray) -> None:
         """Upscales grey (H, W, 1) or RGB (H, W, 3) into ``out``."""
-        white = WHITE[image.dtype]
+        white = LARGEST_VALUE[image.dtype]
         img = torch.from_numpy(image.astype(np.float32) / white).permute(2, 0, 1).to(self.device)
         if self._in_colour:
             sr = self._upscale(img.expand(3, -1, -1))
             for rows, _ in self._strips(img):
                 _write(out, rows, sr[:, rows].mean(0, keepdim=True) if len(img) == 1 else sr[:, rows], white)
             return
-        if len(img) == 1:  # grey is RGB of equal values, whose CbCr is nothing
-            sr = self._upscale(16 / 255 + 219 / 255 * img)
+        if len(img) == 1:
+            sr = self._upscale(grey_to_y(img))
             for rows, _ in self._strips(img):
-                _write(out, rows, (sr[:, rows] - 16 / 255) * (255 / 219), white)
+                _write(out, rows, y_to_grey(sr[:, rows]), white)
             return
-        offset = YCBCR_OFFSET.to(self.device)[:, None, None]
-        ycbcr = torch.einsum('ij,jhw->ihw', TO_YCBCR.to(self.device), img).add_(offset)
+        ycbcr = rgb_to_ycbcr(img)
         del img
-        to_rgb = TO_YCBCR.double().inverse().float().to(self.device)
         sr = self._upscale(ycbcr[:1])
         for rows, cbcr in self._strips(ycbcr[1:]):
-            sr_ycbcr = torch.cat([sr[:, rows], cbcr]).sub_(offset)
-            _write(out, rows, torch.einsum('ij,jhw->ihw', to_rgb, sr_ycbcr), white)
+            _write(out, rows, ycbcr_to_rgb(torch.cat([sr[:, rows], cbcr])), white)
 
     def _strips(self, img: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """HR rows, and the image enlarged by bicubic interpolation there."""
         height, width = img.shape[1:]
-        count = max(2**22 // (width * self.scale**2), 1)
+        count = max(STRIP_PIXELS // (width * self.scale**2), 1)
         for start in range(0, height, count):
             stop = min(start + count, height)
-            # Two LR rows on each side are what the bicubic kernel sees.
-            first, last = max(start - 2, 0), min(stop + 2, height)
+            first, last = max(start - BICUBIC_REACH, 0), min(stop + BICUBIC_REACH, height)
             enlarged = self._bicubic(img[None, :, first:last])[0]
             rows = slice(start * self.scale, stop * self.scale)
             yield rows, enlarged[:, rows.start - first * self.scale : rows.stop - first * self.scale]
@@ -174,22 +176,27 @@ def upscale(image: NDArray, scale: int = 4, **options: Any) -> NDArray:
     """Upscales an image by the trained SrSENet of the package.
 
     Args:
-        image (ndarray): Shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4): grey or RGB, with or without alpha;
+        image: Shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4): grey or RGB, with or without alpha;
             uint8, uint16, or float in [0, 1].
-        scale (int): 2, 4 or 8. Default: 4.
+        scale: 2, 4 or 8. Default: 4.
         **options: Of :class:`Upscaler`.
 
     Returns:
-        ndarray: scale times the height and width, with the same channels and dtype.
+        scale times the height and width, with the same channels and dtype.
 
     Raises:
         ValueError: As :class:`Upscaler` does.
+        OSError: The weights cannot be read.
     """
-    return _upscaler(scale, **options)(image)
+    weights = options.get('weights')
+    stat = None if weights is None else os.stat(weights)
+    identity = stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _upscaler(identity, scale, **options)(image)
 
 
 @lru_cache(maxsize=1)
-def _upscaler(scale: int, **options: Any) -> Upscaler:
+def _upscaler(identity: tuple[int, ...] | None, scale: int, **options: Any) -> Upscaler:
+    """One for many images, until the weights become another file."""
     return Upscaler(scale, **options)
 
 
@@ -206,13 +213,26 @@ def _dtypes(precision: str, device_type: str) -> tuple[torch.dtype, torch.dtype]
 def _check(image: NDArray) -> None:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)):
         raise ValueError(f'an image has shape (H, W) or (H, W, C) with up to four channels, not {image.shape}')
-    if image.dtype not in WHITE:
+    if image.dtype not in LARGEST_VALUE:
         raise ValueError(f'an image is of uint8, uint16, float32 or float64, not {image.dtype}')
     if not image.size:
         raise ValueError('the image has no pixels')
     # A value that is no number fails the comparison, too.
-    if WHITE[image.dtype] == 1 and not (image.min() >= 0 and image.max() <= 1):
+    if LARGEST_VALUE[image.dtype] == 1 and not (image.min() >= 0 and image.max() <= 1):
         raise ValueError(f'floating-point images are in [0, 1]; this one has {image.min()} to {image.max()}')
+
+
+def _without_hidden_colour(image: NDArray) -> NDArray:
+    """The colour of an image (H, W, C) whose last channel is alpha, with that of the nearest visible pixel where alpha
+    is 0. The network would mix the colour there, often black, into the visible edges."""
+    colour, hidden = image[..., :-1].copy(), image[..., -1] == 0
+    _, labels = cv2.distanceTransformWithLabels(
+        hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colour_of = np.empty((labels.max() + 1, colour.shape[2]), colour.dtype)
+    colour_of[labels[~hidden]] = colour[~hidden]
+    colour[hidden] = colour_of[labels[hidden]]
+    return colour
 
 
 def _write(out: NDArray, rows: slice, sr: Tensor, white: int) -> None:

@@ -286,9 +286,8 @@ class AcceleratedSRModel(SRModel):
             if self.is_train and world_size == 1:  # with more, the others would wait for this rank's figures
                 self._stop_if_asked()
             own[index] = {metric: float(calculate_metric(imgs, options)) for metric, options in metrics.items()}
-        del self.lq, self.output
-        if hasattr(self, 'gt'):
-            del self.gt
+        for name_of_batch in ('lq', 'gt', 'output'):  # none of which is there if this rank had no image
+            self.__dict__.pop(name_of_batch, None)
         if metrics:
             self._initialize_best_metric_results(name)
             results = sorted(item for part in _gather(own, world_size) for item in part.items())
@@ -302,9 +301,7 @@ class AcceleratedSRModel(SRModel):
         if self.is_train:
             self._validated[name] = current_iter
             if self._log:
-                self._log.add(
-                    current_iter, {f'{name}/{metric}': value for metric, value in self.metric_results.items()}
-                )
+                self._log.add(current_iter, {f'{name}/{metric}': self.metric_results[metric] for metric in metrics})
                 self._log.draw()
                 if self._saved['iter'] == current_iter:  # train.py saves first
                     self._save_state(self._saved)
@@ -314,7 +311,7 @@ class AcceleratedSRModel(SRModel):
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:
             return osp.join(folder, img_name, f'{img_name}_{current_iter}.png')
-        return osp.join(folder, dataset_name, f'{img_name}_{self.opt["val"]["suffix"] or self.opt["name"]}.png')
+        return osp.join(folder, dataset_name, f'{img_name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
     # Checkpoints
 
@@ -363,14 +360,18 @@ class AcceleratedSRModel(SRModel):
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Restores everything but the weights, which BasicSR has loaded as those of a pretrained network.
 
-        The schedule of learning rates is the option file's, so that a training can be continued with a longer one.
+        The option file decides on the learning rate and its schedule, of whatever type, and on the optimizer's other
+        numbers: they are as if the training had had them from its first iteration. So it can be continued with a longer
+        schedule, or with another one.
         """
-        of_options = {*self.opt['train']['scheduler'], 'cumulative_period'}
-        schedulers = [
-            {name: value for name, value in scheduler.items() if name not in of_options}
-            for scheduler in resume_state['schedulers']
-        ]
+        for iteration in range(1, resume_state['iter'] + 1):
+            self.update_learning_rate(iteration, self._train_opt.get('warmup_iter', -1))
+        of_options = [[_without_weights(group) for group in each.param_groups] for each in self.optimizers]
+        schedulers = [scheduler.state_dict() for scheduler in self.schedulers]
         super().resume_training({**resume_state, 'schedulers': schedulers})
+        for optimizer, groups in zip(self.optimizers, of_options):
+            for group, options in zip(optimizer.param_groups, groups):
+                group.update(options)
         if 'samples' not in resume_state:
             get_root_logger().warning('The state is one of SRModel: the epoch begins anew.')
             return
@@ -423,6 +424,11 @@ def _to_float(output: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     return output.float() if isinstance(output, Tensor) else tuple(img.float() for img in output)
 
 
+def _without_weights(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an optimizer's group of weights."""
+    return {name: value for name, value in group.items() if name != 'params'}
+
+
 def _weights(net: nn.Module) -> OrderedDict[str, Tensor]:
     return OrderedDict((name, weight.detach().cpu().contiguous()) for name, weight in net.state_dict().items())
 
@@ -438,7 +444,7 @@ def _gather(value: Any, world_size: int) -> list[Any]:
 
 def _identity(opt: Mapping[str, Any]) -> dict[str, Any]:
     """What a state has to have in common with an option file."""
-    return {'scale': opt['scale'], 'network_g': dict(opt['network_g'])}
+    return {'scale': opt.get('scale'), 'network_g': dict(opt['network_g'])}
 
 
 def _check_that_state_fits(opt: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from srsenet_plugin.data.whole_files import remove_leftovers
 from srsenet_plugin.weights import files
 
 
@@ -12,10 +13,10 @@ def prepare_to_resume(experiment: Path) -> None:
     """Deletes half-written files, and renames the newest training states if damaged: BasicSR takes the one before.
 
     Args:
-        experiment (Path): ``experiments/NAME``.
+        experiment: ``experiments/NAME``.
     """
-    for part in experiment.glob('*/*.part'):
-        part.unlink()
+    for folder in (experiment, experiment / 'models', experiment / 'training_states'):
+        remove_leftovers(folder)
     for state in reversed(_states(experiment)):
         try:
             for path in (state, *_networks(experiment, state)):

@@ -6,7 +6,6 @@ import csv
 import gc
 import logging
 import math
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 from basicsr.utils import get_root_logger
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+from srsenet_plugin.data.whole_files import whole_file
 
 HEADER = ['iter', 'name', 'value']
 
@@ -45,10 +46,8 @@ class TrainingLog:
             for row in self._rows()
             if int(row[0]) <= iteration and (row[0], row[1].rpartition('/')[0]) not in redone
         ]
-        part = self._csv.with_name(self._csv.name + '.part')
-        with part.open('w', newline='', encoding='utf-8') as file:
+        with whole_file(self._csv) as part, part.open('w', newline='', encoding='utf-8') as file:
             csv.writer(file).writerows([HEADER, *rows])
-        os.replace(part, self._csv)
 
     def step(self) -> None:
         """Counts an iteration."""
@@ -85,10 +84,8 @@ class TrainingLog:
             axes.grid(alpha=0.3)
             if all(curves):
                 axes.legend()
-        part = self._picture.with_name('curves.part.png')
-        with _unless_the_disk_is_full():
+        with _unless_the_disk_is_full(), whole_file(self._picture) as part:
             figure.savefig(part, dpi=100)
-            os.replace(part, self._picture)
 
     def close(self) -> None:
         """Ends the progress bar."""

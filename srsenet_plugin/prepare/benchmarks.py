@@ -19,13 +19,13 @@ _HR_FOLDERS = ('hr', 'gt', 'original', 'gtmod12', 'image_srf_2')
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class HrImages:
     """Where the HR images of a benchmark are, and where its folders go.
 
     Attributes:
-        images (str): Folder, archive or URI of the HR images.
-        stem_end (str): End of the HR images' names before the suffix, if others lie between them.
-        out (Path): Folder for ``GTmod{scale}`` and ``LRbicx{scale}``.
+        images: Folder, archive or URI of the HR images.
+        stem_end: End of the HR images' names before the suffix, if others lie between them.
+        out: Folder for ``GTmod{scale}`` and ``LRbicx{scale}``.
     """
 
     images: str
@@ -44,34 +44,34 @@ def known_name(path: str | os.PathLike[str]) -> str | None:
     return {name.lower(): name for name in COUNTS}.get(plain) or _OTHER_NAMES.get(plain)
 
 
-def find_benchmarks(source: str | os.PathLike[str], out: Path) -> list[Benchmark]:
+def find_hr_images(source: str | os.PathLike[str], out: Path) -> list[HrImages]:
     """Finds the HR images of one benchmark, or of all known ones within a folder.
 
     Args:
-        source (str | PathLike): The folder of a benchmark, in which the images may be in a folder of their own; a
+        source: The folder of a benchmark, in which the images may be in a folder of their own; a
             folder of such folders with known names; or an archive or URI, which is left for
             :func:`~srsenet_plugin.prepare.source_images.open_source`.
-        out (Path): Folder of the one benchmark, or folder for the folders of all.
+        out: Folder of the one benchmark, or folder for the folders of all.
 
     Returns:
-        list[Benchmark]: What was found.
+        What was found.
 
     Raises:
         ValueError: The folder holds neither images nor a known benchmark.
     """
     folder = Path(source)
     if not folder.is_dir():
-        return [Benchmark(os.fspath(source), '', out)]
+        return [HrImages(os.fspath(source), '', out)]
     own = _hr_images(folder)
     if own:
-        return [Benchmark(*own, out)]
-    found: dict[str, Benchmark] = {}
+        return [HrImages(*own, out)]
+    found: dict[str, HrImages] = {}
     for name, subfolder in ((known_name(subfolder), subfolder) for subfolder in _subfolders(folder)):
         images = _hr_images(subfolder) if name else None
         if name and images:
             if name in found:
                 raise ValueError(f'{folder} holds {name} twice, in {found[name].images} and in {images[0]}. Name one.')
-            found[name] = Benchmark(*images, out / name)
+            found[name] = HrImages(*images, out / name)
     if not found:
         raise ValueError(
             f'{folder} holds neither images nor folders of {", ".join(COUNTS)}. The HR images of a benchmark may be '

@@ -9,6 +9,8 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
+from srsenet_plugin.data.whole_files import MARK
+
 URL = 'https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip'
 SIZE = 3_530_603_713
 MD5 = 'bdc2d9338d4e574fe81bf7d158758658'
@@ -38,7 +40,7 @@ def fetch(url: str, path: Path, size: int, md5: str) -> None:
             raise ValueError(f'{path} has {path.stat().st_size} bytes, not the {size} of {url}. Delete it.')
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
+    part = path.with_name(f'{path.name}.{MARK}')  # the next process finds it by that name
     part.touch()
     failures = 0
     while (done := part.stat().st_size) < size:

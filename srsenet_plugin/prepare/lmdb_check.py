@@ -15,7 +15,7 @@ from tqdm import tqdm
 from srsenet_plugin.data.manifest import MANIFEST, read_manifest
 from srsenet_plugin.data.mapped_lmdb import locate_values
 from srsenet_plugin.prepare.image_run import shorten
-from srsenet_plugin.prepare.source_images import FORMATS
+from srsenet_plugin.prepare.source_images import PILLOW_FORMATS
 
 META_INFO_LINE = re.compile(r'(?P<key>[^.]*)\..* \((\d+),(\d+),(\d+)\) \d+')
 
@@ -50,7 +50,7 @@ def check_lmdb(folder: Path, workers: int | None = None) -> int:
         if expected and hashlib.sha256(value).hexdigest() != expected['sha256']:
             return f'{key} is damaged: its checksum is another one'
         try:
-            with Image.open(io.BytesIO(value), formats=FORMATS) as img:
+            with Image.open(io.BytesIO(value), formats=PILLOW_FORMATS) as img:
                 shape = (img.height, img.width, len(img.getbands()))
                 if not expected:
                     img.load()

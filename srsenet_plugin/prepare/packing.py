@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
 
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.manifest import read_manifest
@@ -20,9 +23,27 @@ from srsenet_plugin.prepare.image_run import ImageRun
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.lmdb_writer import EncodedImage, LmdbWriter, encode
 from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of, open_source, read_image, read_size
-from srsenet_plugin.prepare.staging import staging_folder
+from srsenet_plugin.prepare.staging import place_beside, staging_folder
 
 Source = str | os.PathLike[str]
+
+LONGEST_NAME = 255
+"""Bytes in the name of a file or folder, on nearly all file systems."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a source.
+
+    Attributes:
+        made: The folders that were made.
+        left_alone: The folders that were there already.
+        left_out: The images that were left out, by name, and why.
+    """
+
+    made: Sequence[Path] = ()
+    left_alone: Sequence[Path] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,51 +111,59 @@ def lmdb_folders(out: Path, name: str, scales: Sequence[int]) -> list[Path]:
 
 
 def pack_images(
-    source: Source,
+    source: Source | None,
     out: Path,
     name: str,
     packing: Packing,
     workers: int | None = None,
     skip_bad: bool = False,
-) -> dict[str, str]:
+) -> Prepared:
     """Packs HR images into ``{name}_HR.lmdb`` and, for each scale, LR ones into ``{name}_LR_bicubic_X{scale}.lmdb``.
 
     They appear in ``out`` together, when all are complete and have been read back. If they are there already, they are
-    left as they are.
+    left as they are, and compared with the source and with what is wanted of it.
 
     Args:
-        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
-        out (Path): Folder that the LMDBs are made in.
-        name (str): Start of the LMDBs' names, such as ``DIV2K_train``.
-        packing (Packing): What to store.
-        workers (int, optional): Threads. Default: one for each processor.
-        skip_bad (bool): Leave out images that cannot be used. Default: False.
-
-    Returns:
-        dict[str, str]: The images that were left out, by name, and why.
+        source: Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`. None if they are
+            gone, and the LMDBs are there.
+        out: Folder that the LMDBs are made in.
+        name: Start of the LMDBs' names, such as ``DIV2K_train``.
+        packing: What to store.
+        workers: Threads. Default: one for each processor.
+        skip_bad: Leave out images that cannot be used.
 
     Raises:
-        ValueError: The source has no images, or some cannot be used.
-        FileExistsError: LMDBs of these names exist, but not all, or they were made in another way.
+        ValueError: The source has no images, or some cannot be used; or ``name`` is no name of a file.
+        FileExistsError: LMDBs of these names exist, but not all, or they were made in another way or of other images.
         OSError: The disk is full, or does not let itself be written.
     """
     targets = lmdb_folders(out, name, packing.scales)
+    staging = place_beside(out / name)
+    _check_names(name, (staging, *targets))
     recipes = [packing.recipe(scale) for scale in (1, *packing.scales)]
-    left_out: dict[str, str] = {}
-    staging = out / f'{name}.tmp'
-    if staging.exists() or not all(target.exists() for target in targets):
-        with staging_folder(staging) as part:
-            if not _all_exist(targets):
-                folders = [part / target.name for target in targets]
-                with open_source(source) as images:
+    if source is None:
+        for target, recipe in zip(targets, recipes):
+            _check_recipe(target, recipe)
+        return Prepared(left_alone=targets)
+    _check_place(source, staging, targets)
+    with open_source(source) as images:
+        record = _record(images)
+        left_out = None
+        if staging.exists() or not all(target.exists() for target in targets):
+            with staging_folder(staging) as part:
+                if not _all_exist(targets):
+                    folders = [part / target.name for target in targets]
                     run = ImageRun(images, workers, skip_bad)
-                    _pack(run, folders, recipes, packing)
-                for folder in folders:
-                    check_lmdb(folder, workers)
-                left_out = run.left_out
+                    _pack(run, folders, [recipe | {'source': record} for recipe in recipes], packing)
+                    for folder in folders:
+                        check_lmdb(folder, workers)
+                    left_out = run.left_out
+    if left_out is not None:
+        return Prepared(targets, (), left_out)
     for target, recipe in zip(targets, recipes):
         _check_recipe(target, recipe)
-    return left_out
+        _check_record(target, read_manifest(target)['recipe'].get('source'), source, record)
+    return Prepared(left_alone=targets)
 
 
 def _pack(run: ImageRun, folders: Sequence[Path], recipes: Sequence[Mapping[str, Any]], packing: Packing) -> None:
@@ -167,56 +196,91 @@ def make_benchmark(
     skip_bad: bool = False,
     stem_end: str = '',
     count: int | None = None,
-) -> dict[str, str]:
+) -> Prepared:
     """Makes BasicSR's folders of PNGs for testing: ``GTmod{scale}`` and ``LRbicx{scale}``, for each scale its own crop.
 
-    Scales whose folders are there already are left as they are; the others appear together, when they are complete.
+    Scales whose folders are there already are left as they are, and compared with the source; the others appear
+    together, when they are complete.
 
     Args:
-        source (str | PathLike): Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
-        out (Path): Folder that the folders are made in.
-        scales (Sequence[int]): Scales, each 2 or more.
-        workers (int, optional): Threads. Default: one for each processor.
-        skip_bad (bool): Leave out images that cannot be used. Default: False.
-        stem_end (str): Take only images whose names end like this before the suffix. Default: all.
-        count (int, optional): Images that the benchmark has.
-
-    Returns:
-        dict[str, str]: The images that were left out, by name, and why.
+        source: Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
+        out: Folder that the folders are made in.
+        scales: Scales, each 2 or more.
+        workers: Threads. Default: one for each processor.
+        skip_bad: Leave out images that cannot be used.
+        stem_end: Take only images whose names end like this before the suffix. Default: all.
+        count: Images that the benchmark has.
 
     Raises:
         ValueError: The source has no images, or not ``count`` of them, or some cannot be used.
-        FileExistsError: One folder of a pair exists and the other does not.
+        FileExistsError: One folder of a pair exists and the other does not, or both were made of other images.
         OSError: The disk is full, or does not let itself be written.
     """
-    staging = out / 'benchmark.tmp'
-    if not staging.exists() and all(folder.exists() for folder in benchmark_folders(out, scales)):
-        return {}
-    with staging_folder(staging) as part, open_source(source, stem_end) as images:
+    scales = sorted(set(scales))
+    staging = place_beside(out / 'benchmark')
+    _check_place(source, staging, benchmark_folders(out, scales))
+
+    def check(opener: Opener) -> None:
+        if min(read_size(opener)) < max(scales):
+            raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
+
+    with open_source(source, stem_end) as images, ExitStack() as stack:
         if count is not None and len(images) != count:
             raise ValueError(
                 f'{source} holds {len(images)} images, but {out.name} has {count}. '
                 'For a part of it, name another --out.'
             )
-        missing = [scale for scale in scales if not _all_exist(benchmark_folders(out, [scale]))]
-        for folder in benchmark_folders(part, missing):
-            folder.mkdir()
-
-        def check(opener: Opener) -> None:
-            if min(read_size(opener)) < max(scales):
-                raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
-
-        def make_pairs(opener: Opener) -> list[EncodedImage]:
-            gts = [_crop(read_image(opener), scale) for scale in missing]
-            pairs = [(gt, imresize(gt, 1 / scale)) for gt, scale in zip(gts, missing)]
-            return [encode(img, 'png') for pair in pairs for img in pair]
-
         run = ImageRun(images, workers, skip_bad)
+        if staging.exists() or not all(folder.exists() for folder in benchmark_folders(out, scales)):
+            part = stack.enter_context(staging_folder(staging))
+        missing = [scale for scale in scales if not _all_exist(benchmark_folders(out, [scale]))]
+        existing = [scale for scale in scales if scale not in missing]
         run.check(check, 'Check images')
-        for name, pngs in run.convert(make_pairs, f'Make {out.name}'):
-            for folder, png in zip(benchmark_folders(part, missing), pngs):
-                (folder / f'{key_of(name)}.png').write_bytes(png.value)
-    return run.left_out
+        if existing:
+            _compare_with_source(run, source, {scale: out / f'GTmod{scale}' for scale in existing})
+        if missing:
+            _make_pairs(run, part, missing, out.name)
+    return Prepared(benchmark_folders(out, missing), benchmark_folders(out, existing), run.left_out)
+
+
+def _make_pairs(run: ImageRun, out: Path, scales: Sequence[int], name: str) -> None:
+    folders = benchmark_folders(out, scales)
+    for folder in folders:
+        folder.mkdir()
+
+    def make_pairs(opener: Opener) -> list[EncodedImage]:
+        img = read_image(opener)
+        gts = [_crop(img, scale) for scale in scales]
+        pairs = [(gt, imresize(gt, 1 / scale)) for gt, scale in zip(gts, scales)]
+        return [encode(img, 'png') for pair in pairs for img in pair]
+
+    for image, pngs in run.convert(make_pairs, f'Make {name}'):
+        for folder, png in zip(folders, pngs):
+            (folder / f'{key_of(image)}.png').write_bytes(png.value)
+
+
+def _compare_with_source(run: ImageRun, source: Source, gt_folders: Mapping[int, Path]) -> None:
+    """Checks that GT images are those that would be made of the source."""
+    stale = 'Delete the folders and make them again, or make the data elsewhere.'
+    keys = set()
+    for image, img in run.convert(read_image, 'Compare with the source'):
+        keys.add(key_of(image))
+        for scale, folder in gt_folders.items():
+            gt = folder / f'{key_of(image)}.png'
+            if not _holds(gt, _crop(img, scale)):
+                raise FileExistsError(f'{gt} is not what {image} gives: one of them is missing or has changed. {stale}')
+    for folder in gt_folders.values():
+        extra = sorted(path.name for path in folder.glob('*.png') if path.stem not in keys)
+        if extra:
+            raise FileExistsError(f'{folder} holds {extra[0]}, and {source} no image of that name. {stale}')
+
+
+def _holds(path: Path, img: NDArray[np.uint8]) -> bool:
+    try:
+        with Image.open(path) as stored:
+            return np.array_equal(np.asarray(stored), img)
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def benchmark_folders(out: Path, scales: Sequence[int]) -> list[Path]:
@@ -233,6 +297,48 @@ def _all_exist(targets: Sequence[Path]) -> bool:
             'They belong together: delete or move what exists, then run this again.'
         )
     return bool(existing)
+
+
+def _check_names(name: str, folders: Sequence[Path]) -> None:
+    if not name.isprintable() or name in ('', '.', '..') or any(separator in name for separator in '/\\'):
+        raise ValueError(f'{name!r} is no start of a file name: it may not be empty, and has no slashes or line ends.')
+    longest = max(len(os.fsencode(folder.name)) for folder in folders)
+    if longest > LONGEST_NAME:
+        raise ValueError(
+            f'The name {name[:20]}... is too long: names of {longest} bytes would be made of it, and file systems take '
+            f'{LONGEST_NAME}.'
+        )
+
+
+def _check_place(source: Source, staging: Path, targets: Sequence[Path]) -> None:
+    """Refuses a source that lies where the data are to be made: it would be in the way, or deleted."""
+    if '://' in os.fspath(source):
+        return
+    place = Path(source).resolve()
+    for folder in (staging, *([] if all(target.exists() for target in targets) else targets)):
+        if folder.resolve() in (place, *place.parents):
+            raise ValueError(f'{source} lies in {folder}, which is to be made. Move it, or make the data elsewhere.')
+
+
+def _record(images: Mapping[str, Opener]) -> dict[str, Any]:
+    """Number of the images, and a digest of their names and contents."""
+    digest = hashlib.sha256()
+    for name, opener in tqdm(images.items(), 'Read the source', unit='image', leave=False):
+        try:
+            crc = f'{opener.crc():08x}'
+        except OSError:  # the image will be found to be bad
+            crc = 'unreadable'
+        digest.update(f'{PurePosixPath(name).name}\n{crc}\n'.encode('utf-8', 'surrogateescape'))
+    return {'images': len(images), 'sha256': digest.hexdigest()}
+
+
+def _check_record(target: Path, found: Any, source: Source, record: Mapping[str, Any]) -> None:
+    if found is not None and found != record:  # versions before did not record it
+        number = found.get('images') if isinstance(found, dict) else None
+        raise FileExistsError(
+            f'{target} exists already and was made of other images than {source} holds: of {number}; now there are '
+            f'{record["images"]}, or some have changed. Delete it, or make the data elsewhere.'
+        )
 
 
 def _check_recipe(target: Path, recipe: Mapping[str, Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from mmengine import fileio
@@ -17,9 +19,47 @@ from PIL import Image, ImageFile, ImageOps
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
 # Of which Pillow is to try to read a file, whatever its suffix.
-FORMATS = ('BMP', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+PILLOW_FORMATS = ('BMP', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
-Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+
+class Opener(Protocol):
+    """What opens one image of a source."""
+
+    def __call__(self) -> AbstractContextManager[IO[bytes]]:
+        """Opens the image's file."""
+
+    def crc(self) -> int:
+        """CRC-32 of the file, the same in a folder and in a zip archive."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    archive: zipfile.ZipFile
+    name: str
+
+    def __call__(self) -> AbstractContextManager[IO[bytes]]:
+        return self.archive.open(self.name)
+
+    def crc(self) -> int:
+        return self.archive.getinfo(self.name).CRC
+
+
+@dataclass(frozen=True)
+class _StoredFile:
+    backend: Any
+    uri: str
+
+    @contextmanager
+    def __call__(self) -> Iterator[IO[bytes]]:
+        with self.backend.get_local_path(self.uri) as path, open(path, 'rb') as file:
+            yield file
+
+    def crc(self) -> int:
+        found = 0
+        with self() as file:
+            while chunk := file.read(1 << 20):
+                found = zlib.crc32(chunk, found)
+        return found
 
 
 class BadImageError(ValueError):
@@ -31,15 +71,15 @@ def open_source(source: str | os.PathLike[str], stem_end: str = '') -> Iterator[
     """Lists the images of a source.
 
     Args:
-        source (str | PathLike): A folder, a zip archive, or the URI of either in a storage of mmengine's, such as
+        source: A folder, a zip archive, or the URI of either in a storage of mmengine's, such as
             ``s3://bucket/photos``. Of an archive the images of all its folders are taken.
-        stem_end (str): Take only images whose names end like this before the suffix. Default: all.
+        stem_end: Take only images whose names end like this before the suffix. Default: all.
 
     Yields:
-        dict[str, Opener]: For each image, sorted by name, its full name and what opens it as long as the block lasts.
+        For each image, sorted by name, its full name and what opens it as long as the block lasts.
 
     Raises:
-        ValueError: The source is none of these, or holds no images.
+        ValueError: The source is none of these, holds no images, or two of one name.
     """
     source = os.fspath(source)
     prefix = source.partition('://')[0] if '://' in source else ''
@@ -50,7 +90,7 @@ def open_source(source: str | os.PathLike[str], stem_end: str = '') -> Iterator[
     if source.lower().endswith('.zip'):
         with _open_archive(source, backend) as archive:
             names = [name for name in archive.namelist() if not name.startswith('__MACOSX/')]
-            yield _images(source, names, stem_end, lambda name: partial(archive.open, name))
+            yield _images(source, names, stem_end, lambda name: _Member(archive, name))
     else:
         if prefix and not hasattr(backend, 'list_dir_or_file'):
             raise ValueError(f'{source}: {prefix}:// cannot list folders. Name a zip archive.')
@@ -59,9 +99,7 @@ def open_source(source: str | os.PathLike[str], stem_end: str = '') -> Iterator[
                 f'{source} is not a folder. Name the folder, or the zip archive, that holds the HR images.'
             )
         names = list(backend.list_dir_or_file(source, list_dir=False))
-        yield _images(
-            source, names, stem_end, lambda name: partial(_open_file, backend, backend.join_path(source, name))
-        )
+        yield _images(source, names, stem_end, lambda name: _StoredFile(backend, backend.join_path(source, name)))
 
 
 @contextmanager
@@ -77,12 +115,6 @@ def _open_archive(source: str, backend: Any) -> Iterator[zipfile.ZipFile]:
             yield archive
 
 
-@contextmanager
-def _open_file(backend: Any, uri: str) -> Iterator[IO[bytes]]:
-    with backend.get_local_path(uri) as path, open(path, 'rb') as file:
-        yield file
-
-
 def _images(source: str, names: list[str], stem_end: str, opener_of: Callable[[str], Opener]) -> dict[str, Opener]:
     images = [
         name
@@ -92,6 +124,12 @@ def _images(source: str, names: list[str], stem_end: str, opener_of: Callable[[s
     if not images:
         raise ValueError(f'{source} holds no images ({", ".join(sorted(SUFFIXES))}).')
     images.sort(key=lambda name: (name.name, name))
+    twice = sorted({str(name) for name, count in Counter(images).items() if count > 1})
+    if twice:
+        raise ValueError(
+            f'{source} holds two files of one name, of which only the last can be read: {", ".join(twice)}. '
+            'Make it anew with one of each.'
+        )
     return {f'{source}/{name}': opener_of(str(name)) for name in images}
 
 
@@ -133,11 +171,14 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
 @contextmanager
 def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
     try:
-        with opener() as file, Image.open(file, formats=FORMATS) as img:
+        with opener() as file, Image.open(file, formats=PILLOW_FORMATS) as img:
             if img.mode.startswith(('I', 'F')) or loses_bits(img):
                 raise BadImageError('has more than 8 bits a channel; convert it to 8 bits')
             if img.mode not in ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA'):
                 raise BadImageError(f'is a {img.mode} image; convert it to RGB')
+            num_images = getattr(img, 'n_frames', 1)
+            if num_images > 1 and img.format != 'MPO':  # JPEG, with others for the camera's own use
+                raise BadImageError(f'holds {num_images} images; save each as a file of its own')
             yield img
     except BadImageError:
         raise

@@ -10,6 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from srsenet_plugin.data.whole_files import MARK
+
+LOCK = f'{MARK}.lock'
+"""In each staging folder, by which it is known as one."""
+
 
 @contextmanager
 def staging_folder(path: Path) -> Iterator[Path]:
@@ -18,15 +23,17 @@ def staging_folder(path: Path) -> Iterator[Path]:
     However the process dies, the next one that stages here finishes a move that had begun, and otherwise starts clean.
 
     Args:
-        path (Path): The folder; there must be nothing of value in it.
+        path: The folder, as :func:`place_beside` names it.
 
     Raises:
-        FileExistsError: Another process is staging here.
+        FileExistsError: Another process is staging here, or the folder is there and was not made by this function.
         OSError: The disk is full.
     """
     path.mkdir(parents=True, exist_ok=True)
+    if not (path / LOCK).is_file() and any(path.iterdir()):
+        raise FileExistsError(f'{path} holds something that was not put there by this command. Move or rename it.')
     complete = path / 'complete'
-    lock = FileLock(path / 'lock')
+    lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -52,6 +59,11 @@ def staging_folder(path: Path) -> Iterator[Path]:
         lock.release()
         if not (complete.exists() and _folders(path)):  # else the move failed, and can be repeated
             shutil.rmtree(path, ignore_errors=True)
+
+
+def place_beside(path: Path) -> Path:
+    """The staging folder for what becomes ``path``, or has its name in common."""
+    return path.with_name(f'{path.name}.{MARK}')
 
 
 def _move_out(path: Path) -> None:

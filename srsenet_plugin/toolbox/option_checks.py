@@ -15,6 +15,7 @@ from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.models import checkpoints
+from srsenet_plugin.toolbox import training_checks
 from srsenet_plugin.toolbox.option_text import check_forced
 from srsenet_plugin.weights import pretrained
 
@@ -57,14 +58,15 @@ def apply() -> None:
             raise OptionError(f'{namespace.opt}: manual_seed is an integer, not {seed!r}.')
         set_random_seed(seed + opt['rank'])
         _name_shipped_weights(opt)
+        if isinstance(opt.get('val'), Mapping):
+            opt['val'].setdefault('suffix', None)  # as ~; without it, BasicSR's test cannot save images
         problems = '\n'.join(
             (
                 *_device_problems(opt),
                 *_unwritable_results(opt),
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
-                *_unsupervised_outputs(opt),
-                *_short_schedules(opt),
+                *training_checks.problems(opt),
             )
         )
         if problems:
@@ -141,33 +143,3 @@ def _misread_lmdbs(opt: Mapping[str, Any]) -> Iterator[str]:
         for key, root in dataset.items():
             if key.startswith('dataroot') and read_manifest(str(root))['recipe'].get('colour') == 'y':
                 yield f'  {root} ({key} of datasets: {phase}) holds Y alone, which only PairedLmdbDataset reads.'
-
-
-def _unsupervised_outputs(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Networks that return several images in training, which no other loss takes."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    net = (opt.get('network_g') or {}).get('type')
-    loss = ((opt.get('train') or {}).get('pixel_opt') or {}).get('type')
-    supervises = net in ARCH_REGISTRY and getattr(ARCH_REGISTRY.get(net), 'supervises_all_outputs', False)
-    if opt['is_train'] and supervises and loss != 'DeepSupervisionLoss':
-        yield (
-            f'  {net} predicts several images in training: pixel_opt: type has to be DeepSupervisionLoss, with '
-            f"loss: {{type: {loss}, ...}}. See the plugin's options/table1/train_{net}_x4.yml."
-        )
-
-
-def _short_schedules(opt: Mapping[str, Any]) -> Iterator[str]:
-    """Cosines that end before the training does, after which BasicSR's scheduler fails."""
-    train = opt.get('train') or {}
-    scheduler = train.get('scheduler') or {}
-    periods, total_iter = scheduler.get('periods'), train.get('total_iter')
-    if scheduler.get('type') != 'CosineAnnealingRestartLR' or not isinstance(periods, list):
-        return
-    if not all(isinstance(number, int) for number in periods) or not isinstance(total_iter, int):
-        return
-    if sum(periods) < total_iter:
-        yield (
-            f'  train: total_iter: {total_iter} is more than scheduler: periods: {periods} add up to. '
-            f'--force_yml train:scheduler:periods=[{total_iter}] makes one of all, with restart_weights=[1].'
-        )

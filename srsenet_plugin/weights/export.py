@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.weights import pretrained
 
 Metadata = dict[str, str]
@@ -130,19 +131,14 @@ def export(net: SrSENet, file_format: str, path: Path) -> None:
     if path.exists():
         raise FileExistsError(f'{path} exists already. Delete it, or name another file with -o.')
     chosen = FORMATS[file_format]
-    # The suffix stays the last: readers go by it.
-    part = path.with_name(f'{path.stem}.part{chosen.suffix}')
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with whole_file(path) as part, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore')  # torch deprecates its exporters in turn, each in favour of the next
             chosen.write(net, part, _metadata(net))
             _check(net, chosen.read(part, net), path)
-        part.rename(path)
     except ImportError as error:
         raise ValueError(f'{file_format} needs {error.name}: {INSTALL}') from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _metadata(net: SrSENet) -> Metadata:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from srsenet_plugin.data.whole_files import whole_file
+
 # Of a .safetensors file, in bytes: a thousand tensors take a tenth of it.
 LONGEST_HEADER = 10**6
 
@@ -22,21 +24,13 @@ if not hasattr(torch.serialization, 'add_safe_globals'):
 
 
 def save(content: Any, path: Path) -> None:
-    """Saves as ``torch.save`` does, under a temporary name first, so that what was there stays valid until it is done.
+    """Saves as ``torch.save`` does, but what was there stays valid until it is done.
 
     Raises:
         Exception: Whatever ``torch.save`` raises, such as RuntimeError and OSError if the disk is full.
     """
-    part = path.with_name(path.name + '.part')
-    try:
-        with part.open('wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as part, part.open('wb') as file:
+        torch.save(content, file)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
