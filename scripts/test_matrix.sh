@@ -76,7 +76,7 @@ for row in $rows; do
     [ -d "$VIRTUAL_ENV" ] || "$interpreter" -m venv "$VIRTUAL_ENV"
     outcome=$(
         export PATH="$VIRTUAL_ENV/bin:$PATH" OMP_NUM_THREADS=1
-        { install "${row#*-}" && python -m pytest -n 2 --dist loadfile -m "not slow" "$@"; } 2>&1 | tee /dev/stderr | tail -1
+        { install "${row#*-}" && python -m pytest -n 2 --dist loadfile -m "not slow" "$@"; } 2>&1 | tee >(cat >&2) | tail -1
     ) || status=1
     table+=("| $row | $(PATH="$VIRTUAL_ENV/bin:$PATH" versions) | ${outcome//=/} |")
 done
