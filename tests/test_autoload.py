@@ -24,8 +24,8 @@ module.rgb_to_grayscale = rgb_to_grayscale
 WITHOUT_BASICSR = """
 import sys
 from importlib.machinery import PathFinder
-find_spec = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *args: None if name == 'basicsr' else find_spec(name, *args)
+finds = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name == 'basicsr' else finds(name, *args)
 """
 
 
