@@ -402,11 +402,11 @@ def _prepare_folder(args: argparse.Namespace) -> None:
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
-    from srsenet_plugin.prepare import benchmarks, packing
+    from srsenet_plugin.prepare import benchmark_folders, benchmarks
 
     for found in benchmarks.find_hr_images(args.source, args.out):
         _report(
-            packing.make_benchmark(
+            benchmark_folders.make_benchmark(
                 found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.benchmark
             )
         )

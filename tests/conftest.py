@@ -133,7 +133,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_photo('chelsea.png', folder / name / 'chelsea.png', (60, 100, 120, 160))
         write_photo('coffee.png', folder / name / 'coffee.png', (100, 200, 127, 101))
         # Imported here: only the command above is a subprocess, because each costs seconds.
-        from srsenet_plugin.prepare.packing import make_benchmark
+        from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
         make_benchmark(folder / name, folder / 'datasets' / name, [2, 4, 8])
     return folder

@@ -25,7 +25,7 @@ from skimage.metrics import structural_similarity
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, import_projects
-from srsenet_plugin.prepare.packing import make_benchmark
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
 

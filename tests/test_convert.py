@@ -21,7 +21,7 @@ from srsenet_plugin import SRCNN, VDSR, cli
 from srsenet_plugin.compare import quality
 from srsenet_plugin.compare.networks import find_network
 from srsenet_plugin.data import imresize
-from srsenet_plugin.prepare.packing import make_benchmark
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 from srsenet_plugin.weights import convert, files, mat_files
 
 
