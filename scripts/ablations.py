@@ -68,9 +68,9 @@ class SrSENetVariant(SrSENet):
     """SrSENet with what the paper leaves open, or the authors' code does in another way.
 
     Args:
-        init_scale (float): Factor of Kaiming's initial weights in the body. Default: 0.1.
-        second_act (bool): LeakyReLU after the second convolution of a block. Default: True.
-        bias (bool): Biases of convolutions. Default: True.
+        init_scale: Factor of Kaiming's initial weights in the body. Default: 0.1.
+        second_act: LeakyReLU after the second convolution of a block. Default: True.
+        bias: Biases of convolutions. Default: True.
         **kwargs: SrSENet's.
     """
 

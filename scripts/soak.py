@@ -41,11 +41,11 @@ class Sample:
     """What the processes of a command use at a moment.
 
     Attributes:
-        seconds (float): Since its start.
-        memory (float): What is neither shared nor mapped from files, MB. How much of the files counts as the
+        seconds: Since its start.
+        memory: What is neither shared nor mapped from files, MB. How much of the files counts as the
             command's own depends on what else runs.
-        files (int): Open file descriptors.
-        threads (int): Threads.
+        files: Open file descriptors.
+        threads: Threads.
     """
 
     seconds: float

@@ -20,8 +20,8 @@ class BicubicEnlarge(nn.Module):
     autocast, because what a network adds to the result is much smaller than their rounding.
 
     Args:
-        upscale (int): Scale, 2 or more.
-        round_values (bool): Round the values to integers from 0 to 255 after each dimension, half away from zero, as
+        upscale: Scale, 2 or more.
+        round_values: Round the values to integers from 0 to 255 after each dimension, half away from zero, as
             MATLAB does with uint8 images. Default: False.
     """
 
@@ -61,8 +61,8 @@ class Bicubic(nn.Module):
     rounds uint8 images between the two dimensions too. So does this, equal to MATLAB to the last bit at x2, x4 and x8.
 
     Args:
-        upscale (int): Scale, 2 or more. Default: 4.
-        uint8 (bool): Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
+        upscale: Scale, 2 or more. Default: 4.
+        uint8: Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
             point, and gradients flow through. Default: True.
 
     Raises:
@@ -80,10 +80,10 @@ class Bicubic(nn.Module):
         """Enlarges images.
 
         Args:
-            x (Tensor): Shape (N, C, H, W) with any number of channels, range [0, 1].
+            x: Shape (N, C, H, W) with any number of channels, range [0, 1].
 
         Returns:
-            Tensor: Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
+            Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
         """
         if not self.uint8:
             return self.enlarge(x)

@@ -71,7 +71,7 @@ class StripwiseSrSENet(nn.Module):
         """Upscales LR images.
 
         Args:
-            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1].
+            x: Shape (N, num_in_ch, H, W), range [0, 1].
 
         Returns:
             Shape (N, num_out_ch, upscale * H, upscale * W), float32.

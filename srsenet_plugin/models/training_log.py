@@ -25,8 +25,8 @@ class TrainingLog:
     """Writes ``train_log.csv``, a value a line, and draws ``curves.png`` of it; on a terminal there is a progress bar.
 
     Args:
-        folder (Path): The experiment's folder.
-        total_iter (int): Iterations of the whole training.
+        folder: The experiment's folder.
+        total_iter: Iterations of the whole training.
     """
 
     def __init__(self, folder: Path, total_iter: int) -> None:

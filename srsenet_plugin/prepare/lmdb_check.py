@@ -24,11 +24,11 @@ def check_lmdb(folder: Path, workers: int | None = None) -> int:
     """Reads all of an LMDB: keys, checksums and shapes, as far as there is a manifest; otherwise it decodes the images.
 
     Args:
-        folder (Path): The LMDB, ours or one of BasicSR's.
-        workers (int, optional): Threads. Default: one for each processor.
+        folder: The LMDB, ours or one of BasicSR's.
+        workers: Threads. Default: one for each processor.
 
     Returns:
-        int: The number of its images.
+        The number of its images.
 
     Raises:
         ValueError: It is no LMDB of images, or damaged; the message lists what is wrong.

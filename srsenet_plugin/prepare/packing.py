@@ -43,12 +43,12 @@ class Packing:
     """What is stored of each HR image.
 
     Attributes:
-        scales (Sequence[int]): Scales of the LR images, each 2 or more.
-        downsizes (Sequence[float]): Sizes at which each HR image is taken, as the paper's authors augment their data:
+        scales: Scales of the LR images, each 2 or more.
+        downsizes: Sizes at which each HR image is taken, as the paper's authors augment their data:
             1 as it is, 0.5 shrunk to half. Sizes with less than a patch are left out.
-        colour (str): ``rgb``; or ``y`` for the Y channel alone, as MATLAB's rgb2ycbcr makes it of uint8 images.
-        encoding (str): ``ppm``, uncompressed, of which the dataset reads crops; or ``png``, smaller and slower.
-        gt_size (int): Size of the patches to train with. Images that are smaller at all sizes are refused.
+        colour: ``rgb``; or ``y`` for the Y channel alone, as MATLAB's rgb2ycbcr makes it of uint8 images.
+        encoding: ``ppm``, uncompressed, of which the dataset reads crops; or ``png``, smaller and slower.
+        gt_size: Size of the patches to train with. Images that are smaller at all sizes are refused.
     """
 
     scales: Sequence[int] = (2, 4, 8)

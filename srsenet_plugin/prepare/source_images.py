@@ -152,7 +152,7 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
     """Decodes an image, turned upright as its EXIF orientation says.
 
     Returns:
-        ndarray: Shape (H, W) or (H, W, 3), RGB, uint8.
+        Shape (H, W) or (H, W, 3), RGB, uint8.
 
     Raises:
         BadImageError: As for :func:`read_size`; or it is truncated or damaged, or partly transparent.

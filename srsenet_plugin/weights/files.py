@@ -88,8 +88,8 @@ def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapp
     """The weights of a network, by name.
 
     Args:
-        path (str | PathLike): BasicSR's file, with the keys 'params' and perhaps 'params_ema', or one of weights alone.
-        param_key (str | None): Key to take; if it is not there, 'params'. None for a file of the weights alone.
+        path: BasicSR's file, with the keys 'params' and perhaps 'params_ema', or one of weights alone.
+        param_key: Key to take; if it is not there, 'params'. None for a file of the weights alone.
 
     Raises:
         ValueError: As :func:`load`; or the file holds no weights.

@@ -34,7 +34,7 @@ def weights_file(name: str) -> Path:
     """The file of the package's weights of a name, after a look at its checksum.
 
     Args:
-        name (str): One of :func:`names`.
+        name: One of :func:`names`.
 
     Raises:
         ValueError: There are no such weights, or the file is not the one that came with the package.
@@ -59,10 +59,10 @@ def load_pretrained(scale: int) -> SrSENet:
     """SrSENet with the package's weights, on the CPU, in eval mode.
 
     Args:
-        scale (int): 2, 4 or 8.
+        scale: 2, 4 or 8.
 
     Returns:
-        SrSENet: A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
+        A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
 
     Raises:
         ValueError: There are no weights for this scale, or theirs is not the file that came with the package.
@@ -74,7 +74,7 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
     """SrSENet with the weights of a file, on the CPU, in eval mode.
 
     Args:
-        path (str | PathLike): A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
+        path: A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
             state dict alone, ``.pth`` or ``.safetensors``.
 
     Raises:
@@ -105,7 +105,7 @@ def infer_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of SrSENet's constructor that its weights tell: all but the slope of the LeakyReLUs.
 
     Args:
-        weights (Mapping[str, Tensor]): A state dict of SrSENet's.
+        weights: A state dict of SrSENet's.
 
     Raises:
         ValueError: It is another network's.
