@@ -100,7 +100,7 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
-    """A model of the options; the stock one without what is ours in them."""
+    """A model of the options; the stock one without our own options."""
     opt = copy.deepcopy(dict(opt)) | {'model_type': model_type}
     if model_type == 'SRModel':
         opt['train']['optim_g'].pop('fused', None)

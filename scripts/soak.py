@@ -123,7 +123,7 @@ def commands(iterations: int) -> dict[str, list[str]]:
 
 
 def watch(command: Sequence[str], folder: Path) -> list[Sample]:
-    """Runs a command and samples what it and its children use, twice a second."""
+    """Runs a command and samples its resources and its children's, twice a second."""
     samples = []
     start = time.monotonic()
     with (folder / 'log.txt').open('wb') as log:

@@ -103,7 +103,7 @@ def _add_export(commands: _Commands) -> None:
 
 
 def _add_doctor(commands: _Commands) -> None:
-    parser = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
+    parser = commands.add_parser('doctor', help='print versions, and each patch of BasicSR with its reason')
     parser.set_defaults(run=_doctor)
 
 

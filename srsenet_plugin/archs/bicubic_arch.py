@@ -17,7 +17,7 @@ class BicubicEnlarge(nn.Module):
     """Enlarges by an integer scale: Keys' kernel with a = -0.5, edges mirrored, one dimension after the other.
 
     It runs on the images' device and lets gradients through. Half-precision images are enlarged in float32, also under
-    autocast, because what a network adds to the result is much smaller than their rounding.
+    autocast, because a network adds values to the result that are much smaller than their rounding.
 
     Args:
         upscale: Scale, 2 or more.
@@ -49,7 +49,7 @@ class BicubicEnlarge(nn.Module):
         planes = x.index_select(2, rows).reshape(num * channels, 1, height + 4, width)
         out = F.conv2d(planes, self.weights.to(x.dtype)[..., None]).transpose(1, 2)
         if self.round_values:
-            # Half up is half away from zero here: what is negative becomes 0 either way.
+            # Half up is half away from zero here: negative values become 0 either way.
             out = (out + 0.5).floor().clamp(0, 255)
         return out.reshape(num, channels, -1, width)
 

@@ -28,7 +28,7 @@ class DRCN(nn.Module):
         upscale: Scale, 2 or more.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     supervises_all_outputs = True

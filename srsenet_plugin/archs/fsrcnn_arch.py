@@ -27,7 +27,7 @@ class FSRCNN(nn.Module):
         upscale: Scale, 2 or more.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(

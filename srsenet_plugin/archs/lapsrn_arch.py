@@ -65,7 +65,7 @@ class LapSRN(nn.Module):
         bias: Give all convolutions biases, except the transposed ones of the image.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     supervises_all_outputs = True

@@ -25,7 +25,7 @@ class SRCNN(nn.Module):
         mapping_kernel_size: Odd kernel size of the second convolution.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(self, num_in_ch: int = 1, num_out_ch: int = 1, upscale: int = 4, mapping_kernel_size: int = 5) -> None:

@@ -65,7 +65,7 @@ class SrSEBlock(nn.Module):
         return x + self.se(self.convs(x))
 
     def convs(self, x: Tensor) -> Tensor:
-        """What the gates scale: both convolutions with their activations."""
+        """The branch that the gates scale: both convolutions with their activations."""
         return self.act(self.conv2(self.act(self.conv1(x))))
 
 
@@ -116,7 +116,7 @@ class SrSENet(nn.Module):
         negative_slope: Slope of all LeakyReLUs. Default: 0.2.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(

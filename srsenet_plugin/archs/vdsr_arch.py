@@ -29,7 +29,7 @@ class VDSR(nn.Module):
         clamp_y: Clamp an enlarged image of one channel to Y's range, [16, 235] / 255, as the authors' code does.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""PairedImageDataset for LMDBs of whole images, without decoding them: what a crop needs is all that is read."""
+"""PairedImageDataset for LMDBs of whole images, without decoding them: it reads the crop alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PairedLmdbDataset(PairedImageDataset):
             index: Index in the dataset, a :class:`~srsenet_plugin.data.draws.Draw` in training.
 
         Returns:
-            'lq' (Tensor), shape (C, h, w), and 'gt' (Tensor), shape (C, h * scale, w * scale): float32, range
+            'lq', shape (C, h, w), and 'gt', shape (C, h * scale, w * scale): float32, range
                 [0, 1], RGB or, with ``color: y``, Y. 'lq_path' and 'gt_path' (str): the LMDB's key.
         """
         key = self.paths[index]['gt_path']

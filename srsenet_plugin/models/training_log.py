@@ -1,4 +1,4 @@
-"""What users look at during a training: a progress bar, ``train_log.csv`` and ``curves.png``."""
+"""The user's view of a training: a progress bar, ``train_log.csv`` and ``curves.png``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainingLog:
             self._terminal.enter_context(logging_redirect_tqdm([logging.getLogger('basicsr')]))
 
     def resume(self, iteration: int, without: Sequence[str]) -> None:
-        """Goes on after an iteration: drops what was written after it, and its values of some datasets."""
+        """Goes on after an iteration: drops later values, and its values of some datasets."""
         self._bar.update(iteration)
         redone = [(str(iteration), dataset) for dataset in without]
         rows = [

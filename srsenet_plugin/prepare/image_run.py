@@ -14,7 +14,7 @@ from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of
 
 T = TypeVar('T')
 
-# Of long lists of what is wrong, errors show this much.
+# Long lists of defects are cut here in errors.
 SHOWN = 20
 
 

@@ -1,4 +1,4 @@
-"""Writes images into an LMDB of BasicSR's layout, with a manifest that tells what it must hold."""
+"""Writes images into an LMDB of BasicSR's layout, with a manifest of its content."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ LONGEST_NAME = 255
 
 @dataclass(frozen=True)
 class Packing:
-    """What is stored of each HR image.
+    """The images to store for each HR image.
 
     Attributes:
         scales: Scales of the LR images, each 2 or more.
@@ -113,7 +113,7 @@ def pack_images(
     """Packs HR images into ``{name}_HR.lmdb`` and, for each scale, LR ones into ``{name}_LR_bicubic_X{scale}.lmdb``.
 
     They appear in ``out`` together, when all are complete and have been read back. If they are there already, they are
-    left as they are, and compared with the source and with what is wanted of it.
+    left as they are, and compared with the source and with ``packing``.
 
     Args:
         source: Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`. None if they are

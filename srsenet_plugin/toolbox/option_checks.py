@@ -1,4 +1,4 @@
-"""Mistakes in option files, told in a sentence before anything is created, instead of by a traceback later."""
+"""Mistakes in option files, named in a sentence before anything is created, instead of by a traceback later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OptionError(SystemExit):
 
 @functools.cache
 def apply() -> None:
-    """Makes BasicSR's ``parse_options`` check what it has read. Calling it again does nothing."""
+    """Makes BasicSR's ``parse_options`` check its result. Calling it again does nothing."""
     from basicsr.utils import options, set_random_seed
 
     parse_options = options.parse_options

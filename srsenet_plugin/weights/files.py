@@ -19,12 +19,12 @@ from srsenet_plugin.data.whole_files import whole_file
 LONGEST_HEADER = 10**6
 
 if not hasattr(torch.serialization, 'add_safe_globals'):
-    # torch before 2.4 does not count what the state of BasicSR's MultiStepLR holds among plain values.
+    # torch before 2.4 does not count the Counter in the state of BasicSR's MultiStepLR among plain values.
     torch._weights_only_unpickler._get_allowed_globals().setdefault('collections.Counter', Counter)
 
 
 def save(content: Any, path: Path) -> None:
-    """Saves as ``torch.save`` does, but what was there stays valid until it is done.
+    """Saves as ``torch.save`` does, except that the old file stays valid until the new one is complete.
 
     Raises:
         Exception: Whatever ``torch.save`` raises, such as RuntimeError and OSError if the disk is full.
