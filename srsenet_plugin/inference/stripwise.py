@@ -1,10 +1,10 @@
 """SrSENet's forward pass in strips of rows: the same image, faster and in a fraction of the memory.
 
 The SE layers take means over the whole image, so the network cannot be run on parts of it one after the other. All else
-is convolutions. So each block runs strip by strip over two buffers of features at LR size, its input and the branch that
-its gates will scale, and adds up the means meanwhile. After the blocks come 64 channels at the size of the SR image,
-which strips never hold in full: a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of the LR
-features, and the last convolution adds up nine numbers for each HR pixel.
+is convolutions. So each block runs strip by strip over two buffers of features at LR size, its input and the branch
+that its gates will scale, and adds up the means meanwhile. After the blocks come 64 channels at the size of the SR
+image, which strips never hold in full: a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of
+the LR features, and the last convolution adds up nine numbers for each HR pixel.
 """
 
 from __future__ import annotations
