@@ -1,4 +1,4 @@
-"""Compares what the quickstart's test wrote with bicubic: a table, and a picture side by side."""
+"""Compares the quickstart's result with bicubic: a table, and a picture side by side."""
 
 from __future__ import annotations
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from srsenet_plugin import cli
 from srsenet_plugin.prepare.benchmarks import COUNTS, find_hr_images, known_name
+from srsenet_plugin.prepare.canonical import describe_variant
 
 
 def write(*paths: Path) -> None:
@@ -45,9 +49,9 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
     write(tmp_path / 'Set5/LR_bicubic/X2/a.png')
     (found,) = find_hr_images(tmp_path / 'Set5', tmp_path / 'out')
     assert Path(found.images) == tmp_path / 'Set5' / layout
-    assert (found.stem_end, found.out, found.count) == ('', tmp_path / 'out', None)
+    assert (found.stem_end, found.out, found.benchmark) == ('', tmp_path / 'out', None)
     (found,) = find_hr_images(tmp_path, tmp_path / 'out')
-    assert (found.out, found.count) == (tmp_path / 'out/Set5', 5)
+    assert (found.out, found.benchmark) == (tmp_path / 'out/Set5', 'Set5')
 
 
 def test_selfexsr_has_the_results_of_others_beside_the_hr_images(tmp_path: Path) -> None:
@@ -101,4 +105,38 @@ def test_twice_there(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
 def test_the_shared_benchmarks(shared_datasets: Path, tmp_path: Path) -> None:
     found = find_hr_images(shared_datasets, tmp_path)
     assert [benchmark.out.name for benchmark in found] == ['Set5', 'Set14', 'B100', 'Urban100']
-    assert [benchmark.count for benchmark in found] == [5, 14, 100, 100]
+    assert [benchmark.benchmark for benchmark in found] == ['Set5', 'Set14', 'B100', 'Urban100']
+
+
+def test_the_usual_images_are_known(shared_datasets: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    out = ['--scales', '4', '--out', str(tmp_path)]
+    for name in ('Set5', 'Set14'):
+        shutil.copytree(shared_datasets / name / 'HR', tmp_path / 'source' / name)
+    assert cli.main(['prepare', 'benchmark', '--source', str(tmp_path / 'source'), *out]) == 0
+    grey = f'  {tmp_path}/source/Set14/img_003.png is grey: some papers take its values as Y, others convert it as RGB'
+    assert [line for line in capfd.readouterr().err.splitlines() if line.startswith('  ')] == [grey]
+
+
+def test_variants_are_named(shared_datasets: Path) -> None:
+    with Image.open(shared_datasets / 'Set5/HR/woman.png') as img:
+        woman = np.asarray(img)
+    lossy = io.BytesIO()
+    Image.fromarray(woman).save(lossy, 'JPEG', quality=95)
+    with Image.open(lossy) as img:
+        jpeg = np.asarray(img)
+    assert describe_variant('Set5', woman) is None
+    assert describe_variant('Manga109', woman) is None
+    assert describe_variant('Set5', woman[:-8]) == 'is cropped to a multiple of 12'
+    assert describe_variant('Set5', np.pad(woman, ((0, 1), (0, 1), (0, 0)))) == (
+        'has more rows or columns than the usual image'
+    )
+    for other in (jpeg, woman[::2, ::2], woman[1:], woman[..., ::-1], woman[..., 0]):
+        assert describe_variant('Set5', other) == (
+            'is not the usual image: another version, size or crop, or compressed with loss'
+        )
+
+
+def test_urban100_of_selfexsr_is_not_taken_at_half_its_size(tmp_path: Path) -> None:
+    write(*(tmp_path / f'Urban100/image_SRF_{scale}/img_001_SRF_{scale}_HR.png' for scale in (2, 4)))
+    (found,) = find_hr_images(tmp_path / 'Urban100', tmp_path / 'out')
+    assert found.images == str(tmp_path / 'Urban100/image_SRF_4')

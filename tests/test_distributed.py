@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT, run, write_photo
 
-from srsenet_plugin.prepare.packing import make_benchmark
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 pytestmark = pytest.mark.slow
 STEPS = ROOT / 'tests/ddp_steps.py'

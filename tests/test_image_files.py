@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
+from srsenet_plugin.inference import image_files
 from srsenet_plugin.inference.image_files import FORMAT_OF_SUFFIX, read_photo, write_photo
 from srsenet_plugin.inference.photo import BadPhotoError, Photo, TooManyPixelsError
 
@@ -90,6 +91,33 @@ def test_other_formats(tmp_path: Path, colour: NDArray[np.uint8], suffix: str) -
     photo = read_photo(tmp_path / f'out{suffix}', MAX_PIXELS)
     assert np.abs(photo.pixels.astype(int) - colour).mean() < 4
     assert photo.icc_profile == (b'' if suffix == '.bmp' else PROFILE)
+
+
+@pytest.mark.parametrize(('suffix', 'package'), [('.avif', 'PIL.AvifImagePlugin'), ('.heic', 'pillow_heif')])
+@pytest.mark.parametrize('channels', [3, 4])
+def test_formats_of_telephones(
+    tmp_path: Path, colour: NDArray[np.uint8], suffix: str, package: str, channels: int
+) -> None:
+    pytest.importorskip(package)
+    pixels = np.dstack([colour, colour[..., 0]])[..., :channels]
+    write_photo(Photo(pixels, PROFILE, exif_of(1)), tmp_path / f'x{suffix}')
+    photo = read_photo(tmp_path / f'x{suffix}', MAX_PIXELS)
+    assert photo.pixels.shape == pixels.shape
+    assert np.abs(photo.pixels.astype(int) - pixels).mean() < 4
+    assert photo.icc_profile == PROFILE
+    assert b'Camera' in photo.exif
+    turned = exif_of(6)
+    Image.fromarray(colour).save(tmp_path / f'y{suffix}', exif=turned, quality=95)
+    assert read_photo(tmp_path / f'y{suffix}', MAX_PIXELS).pixels.shape == (31, 24, 3)
+
+
+def test_formats_that_pillow_lacks(tmp_path: Path, colour: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, '_pillow_has', lambda file_format: file_format != 'HEIF')
+    with pytest.raises(BadPhotoError, match=r'as \.heic, which needs pillow-heif .*pip install pillow-heif'):
+        write_photo(Photo(colour), tmp_path / 'x.heic')
+    (tmp_path / 'x.heic').write_bytes(b'\0\0\0\x18ftypheic' + bytes(100))
+    with pytest.raises(BadPhotoError, match='pip install pillow-heif'):
+        read_photo(tmp_path / 'x.heic', MAX_PIXELS)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))

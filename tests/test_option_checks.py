@@ -64,12 +64,35 @@ def test_missing_datasets_are_named_with_their_command(
     opt['datasets']['train'] |= {'dataroot_lq': 'no/lq.lmdb', 'prepare': 'srsenet prepare this'}
     opt['datasets']['val'] = {'dataroot_gt': 'no/gt', 'io_backend': {'type': 'lmdb'}}
     with pytest.raises(OptionError) as error:
-        parse(opt, tmp_path, monkeypatch)
+        parse(opt, tmp_path, monkeypatch)  # a test of which nothing is there
     assert error.value.code.splitlines() == [
         f'{tmp_path / "opt.yml"}:',
         '  no/lq.lmdb (dataroot_lq of datasets: train) does not exist.',
         '    Make it with: srsenet prepare this',
         '  no/gt (dataroot_gt of datasets: val) does not exist.',
+    ]
+    opt['datasets']['train'] = {'dataroot_gt': str(tmp_path / 'gt'), 'io_backend': {'type': 'disk'}}
+    with pytest.raises(OptionError, match='no/gt'):
+        parse(opt, tmp_path, monkeypatch, is_train=True)
+
+
+def test_a_test_goes_on_with_the_datasets_that_are_there(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = {'io_backend': {'type': 'disk'}}
+    opt['datasets'] = {
+        'test_1': {'name': 'Set5', 'dataroot_gt': str(tmp_path / 'gt'), **disk},
+        'test_2': {'name': 'B100', 'dataroot_gt': str(tmp_path / 'gt'), 'dataroot_lq': 'no/lq', **disk},
+        'test_3': {'name': 'Set14', 'dataroot_gt': 'no/gt', 'prepare': 'srsenet prepare this', **disk},
+    }
+    parsed, _ = parse(opt, tmp_path, monkeypatch)
+    assert [dataset['name'] for dataset in parsed['datasets'].values()] == ['Set5']
+    assert capsys.readouterr().err.splitlines() == [
+        'warning: B100 is not tested, because it is not there:',
+        '  no/lq (dataroot_lq of datasets: test_2) does not exist.',
+        'warning: Set14 is not tested, because it is not there:',
+        '  no/gt (dataroot_gt of datasets: test_3) does not exist.',
+        '    Make it with: srsenet prepare this',
     ]
 
 

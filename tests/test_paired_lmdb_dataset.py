@@ -19,9 +19,9 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from conftest import write_photo
 from torch.utils.data import DataLoader
 
+from srsenet_plugin.data.colour import rgb_to_y
 from srsenet_plugin.data.draws import Draw, random_of
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb, _map
-from srsenet_plugin.data.paired_lmdb_dataset import _rgb_to_y
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
@@ -101,7 +101,7 @@ def test_y_of_every_colour_is_basicsrs() -> None:
     for red in range(256):
         bgr = np.dstack([blue_green, np.full((256, 256), red, np.uint8)])
         expected = bgr2ycbcr(bgr.astype(np.float32) / 255.0, y_only=True)
-        assert np.array_equal(_rgb_to_y(bgr[..., ::-1]).astype(np.float32), expected)
+        assert np.array_equal(rgb_to_y(bgr[..., ::-1]).astype(np.float32), expected)
 
 
 def test_lmdbs_of_y(photos: Path, tmp_path: Path) -> None:

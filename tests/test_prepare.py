@@ -18,6 +18,7 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
+import tifffile
 from basicsr.data import build_dataset
 from basicsr.utils.color_util import rgb2ycbcr
 from conftest import PHOTOS, run, run_python, write_photo
@@ -29,8 +30,9 @@ from srsenet_plugin import cli
 from srsenet_plugin.data import imresize
 from srsenet_plugin.data.manifest import read_manifest, write_manifest
 from srsenet_plugin.data.whole_files import MARK
+from srsenet_plugin.prepare.benchmark_folders import benchmark_folders, make_benchmark
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
-from srsenet_plugin.prepare.packing import Packing, benchmark_folders, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 from srsenet_plugin.prepare.staging import LOCK
 
 
@@ -493,6 +495,12 @@ BAD_IMAGES = {
     'deep.png': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint16)), 'more than 8 bits'),
     'grey16.png': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64), np.uint16)), 'more than 8 bits'),
     'tif16.tif': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint16)), 'more than 8 bits'),
+    'planar16.tif': (
+        lambda path: tifffile.imwrite(
+            path, np.zeros((3, 64, 64), np.uint16), photometric='rgb', planarconfig='separate'
+        ),
+        'more than 8 bits',
+    ),
     'ppm16.ppm': (lambda path: path.write_bytes(b'P6\n64 64\n65535\n' + bytes(64 * 64 * 6)), 'more than 8 bits'),
     'float.tif': (lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.float32)), ''),
     'short.webp': (truncated, 'is not an image|is truncated'),

@@ -18,7 +18,8 @@ from basicsr import test, train
 from basicsr.archs import build_network
 from conftest import write_photo
 
-from srsenet_plugin.prepare.packing import Packing, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 from srsenet_plugin.weights import files
 
 SRSENET = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 4, 'upscale': 4}

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import run, write_photo
+from conftest import run, save_network, write_photo
 from numpy.typing import NDArray
 from PIL import Image
-from test_upscaler import save_network
 
 from srsenet_plugin import cli
+from srsenet_plugin.data import imresize
 from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.inference import image_files
 from srsenet_plugin.inference.batch import find_targets
@@ -69,6 +69,18 @@ def test_folders_keep_their_names(folder: Path, capsys: pytest.CaptureFixture[st
     assert captured.err.count('is there already: left alone. --overwrite replaces it.') == 3
 
 
+def test_same_format(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos', '-o', 'big', '--format', 'same') == 0
+    made = {str(path.relative_to('big')) for path in Path('big').rglob('*') if path.is_file()}
+    assert made == {'cat.png', 'drinks/Café au lait.png', 'drinks/cat.jpg'}
+    with Image.open('big/drinks/cat.jpg') as img:
+        assert (img.format, img.size) == ('JPEG', (120, 80))
+    for _ in range(2):
+        assert upscale('photos/drinks/*.jpg', '--format', 'same') == 0
+    assert [path.name for path in Path('photos/drinks').glob('*.jpg')].count('cat_x4.jpg') == 1
+    assert len(list(Path('photos/drinks').glob('*.jpg'))) == 2
+
+
 def test_patterns(folder: Path) -> None:
     assert upscale('photos/**/*.jpg', 'photos/cat.png', '-o', 'big', '--overwrite') == 1  # both are cat.png
     assert upscale('photos/**/*.png', '-o', 'other') == 0
@@ -91,6 +103,40 @@ def test_many_images_hold_nothing(folder: Path) -> None:
     files_later, threads_later, memory_later = used('photos/*.png')
     assert (files, threads) == (files_later, threads_later)
     assert memory_later - memory < 4e6
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name', 'size'),
+    [
+        (['-s', '2.5'], 'cat_x2.5.png', (75, 50)),
+        (['-s', '1.37'], 'cat_x1.37.png', (41, 27)),
+        (['-s', '4.0'], 'cat_x4.png', (120, 80)),
+        (['--width', '100'], 'cat_w100.png', (100, 67)),
+        (['--height', '41'], 'cat_h41.png', (62, 41)),
+        (['--width', '20'], 'cat_w20.png', (20, 13)),
+    ],
+    ids=str,
+)
+def test_any_size(folder: Path, arguments: list[str], name: str, size: tuple[int, int]) -> None:
+    assert upscale('photos/cat.png', *arguments) == 0
+    with Image.open(f'photos/{name}') as img:
+        assert img.size == size
+    assert upscale('photos/*.png', *arguments) == 0
+    assert len(list(Path('photos').glob('*.png'))) == 2
+
+
+def test_sizes_beyond_the_largest_scale(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upscale('photos', '--width', '100', '-o', 'big') == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ['big/cat.png', 'big/drinks/cat.png']
+    assert 'Café au lait.png would have to be enlarged 9.11765 times; 4 times is the most' in captured.err
+
+
+def test_the_packages_weights_for_any_scale(folder: Path) -> None:
+    assert cli.main(['upscale', 'photos/cat.png', '-s', '3']) == 0
+    expected = imresize(Upscaler(4)(pixels('photos/cat.png')), output_size=(60, 90))
+    assert np.array_equal(pixels('photos/cat_x3.png'), expected)
+    assert cli.main(['upscale', 'photos/cat.png', '-s', '9']) == 1
 
 
 def test_overwrite(folder: Path) -> None:
@@ -118,7 +164,7 @@ def test_bad_images_do_not_stop_the_others(folder: Path, capsys: pytest.CaptureF
     assert len(captured.out.splitlines()) == 3
     expected = [
         'srsenet: 4 of the images could not be upscaled:',
-        '  photos/a.png is no PNG, JPEG, WebP, TIFF or BMP image, or its header is damaged',
+        '  photos/a.png is no PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC image, or its header is damaged',
         '  photos/b.png is truncated or damaged (',
         '  photos/empty.jpg is empty',
         '  photos/missing.png (No such file or directory)',
@@ -142,7 +188,7 @@ def test_max_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (['photos', '-o', 'big.png'], 'big.png is one file'),
         (['photos'], 'the results of a folder of images need a folder of their own. Name a folder with -o.'),
         (['photos/*.gif', '-o', 'big'], 'photos/*.gif: there are no such files'),
-        (['photos/cat.png', '-s', '3'], 'x4.pth is for x4, not x3'),
+        (['photos/cat.png', '-s', '5'], 'x4.pth cannot enlarge more than x4'),
         (['photos/cat.png', '--weights', 'photos/cat.png'], 'cat.png is damaged, or no file of weights'),
         (['photos/cat.png', '--weights', 'none.pth'], 'none.pth'),
         (['photos/cat.png', '--device', 'cuda:99'], 'The device cuda:99 cannot be used'),
@@ -161,7 +207,7 @@ def test_mistakes_end_with_a_sentence(
 def test_folders_without_images(folder: Path) -> None:
     Path('empty').mkdir()
     with pytest.raises(ValueError, match=r'empty holds no images \(\.png'):
-        find_targets(['empty'], Path('big'), 4)
+        find_targets(['empty'], Path('big'), 'x4')
 
 
 def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,27 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS
+from conftest import PHOTOS, save_network
 from numpy.typing import NDArray
 from PIL import Image
 
 import srsenet_plugin
-from srsenet_plugin import SrSENet
 from srsenet_plugin.compare import quality
 from srsenet_plugin.inference import upscaler
 from srsenet_plugin.inference.upscaler import Upscaler
-
-
-def save_network(path: Path, **options: int) -> Path:
-    """A small untrained network whose residual is not nothing, as BasicSR saves it."""
-    torch.manual_seed(0)
-    network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4, **options}
-    net = SrSENet(**{name: value for name, value in network_g.items() if name != 'type'})
-    net.conv_last.weight.data.normal_(0, 0.02)
-    net.body[0].se.fc1.weight.data *= 30  # gates that make much of the means
-    net.body[0].conv2.weight.data *= 10
-    torch.save({'params': net.state_dict(), 'network_g': network_g}, path)
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -163,26 +150,6 @@ def test_options_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
     torch.save({'params': {'weight': torch.zeros(3)}}, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other\.pth does not hold weights of SrSENet'):
         Upscaler(4, tmp_path / 'other.pth')
-
-
-@pytest.mark.parametrize('name', ['CUDA', 'processor'])
-def test_too_little_memory(weights: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.delattr(torch, 'OutOfMemoryError', raising=False)  # as before torch 2.5
-    errors = {
-        'CUDA': torch.cuda.OutOfMemoryError('CUDA out of memory.'),
-        'processor': RuntimeError('not enough memory'),
-    }
-
-    def fail(error: Exception) -> None:
-        raise error
-
-    failing = Upscaler(4, weights)
-    monkeypatch.setattr(failing, '_net', lambda x: fail(errors[name]))
-    with pytest.raises(MemoryError, match='not enough memory for 51x40 pixels'):
-        failing(photo)
-    monkeypatch.setattr(failing, '_net', lambda x: fail(RuntimeError('another')))
-    with pytest.raises(RuntimeError, match='another'):
-        failing(photo)
 
 
 def test_one_line(weights: Path, photo: NDArray[np.uint8]) -> None:

@@ -22,7 +22,7 @@ from srsenet_plugin.machine.compilation import can_compile
 from srsenet_plugin.models.accelerated_sr_model import AcceleratedSRModel
 from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.models.windows import to_whole_windows
-from srsenet_plugin.prepare.packing import make_benchmark
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 from srsenet_plugin.weights import files
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srsenet_plugin.data.whole_files import MARK, remove_leftovers, whole_file, whole_folder
+from srsenet_plugin.data.whole_files import MARK, remove_leftovers, whole_file
 
 
 @pytest.fixture(autouse=True)
@@ -93,24 +93,3 @@ def test_leftovers_are_removed_by_their_mark_alone() -> None:
     remove_leftovers(Path())
     remove_leftovers(Path('missing'))
     assert names() == own
-
-
-def test_a_folder_appears_whole() -> None:
-    Path('out/images').mkdir(parents=True)
-    Path('out/images/old.png').write_text('old')
-    Path('out/images.part').mkdir()
-    with pytest.raises(KeyboardInterrupt), whole_folder(Path('out/images')) as part:
-        fail_after_writing(part / 'new.png', KeyboardInterrupt)
-    assert names() == {'out', 'images', 'old.png', 'images.part'}
-    with whole_folder(Path('out/images')) as part:
-        (part / 'new.png').write_text('new')
-    assert names() == {'out', 'images', 'new.png', 'images.part'}
-
-
-def test_of_two_processes_that_make_a_folder_the_last_wins() -> None:
-    with whole_folder(Path('images')) as first:
-        (first / 'a.png').write_text('first')
-        with whole_folder(Path('images')) as second:
-            (second / 'a.png').write_text('second')
-    assert Path('images/a.png').read_text() == 'first'
-    assert names() == {'images', 'a.png'}

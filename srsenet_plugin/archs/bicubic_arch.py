@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srsenet_plugin.archs.arch_util import require_int, without_autocast
+from srsenet_plugin.data.cubic import cubic, mirrored
 
 
 class BicubicEnlarge(nn.Module):
     """Enlarges by an integer scale: Keys' kernel with a = -0.5, edges mirrored, one dimension after the other.
 
     It runs on the images' device and lets gradients through. Half-precision images are enlarged in float32, also under
-    autocast, because what a network adds to the result is much smaller than their rounding.
+    autocast, because a network adds values to the result that are much smaller than their rounding.
 
     Args:
-        upscale (int): Scale, 2 or more.
-        round_values (bool): Round the values to integers from 0 to 255 after each dimension, half away from zero, as
+        upscale: Scale, 2 or more.
+        round_values: Round the values to integers from 0 to 255 after each dimension, half away from zero, as
             MATLAB does with uint8 images. Default: False.
     """
 
@@ -32,7 +33,7 @@ class BicubicEnlarge(nn.Module):
         # Of the 5 pixels around each pixel, the weights that make the pixels it becomes; each of those uses 4.
         offsets = (torch.arange(upscale, dtype=torch.float64) + 0.5) / upscale - 0.5
         taps = torch.arange(-2, 3, dtype=torch.float64)
-        self.register_buffer('weights', _cubic(taps - offsets[:, None])[:, None], persistent=False)
+        self.register_buffer('weights', cubic(taps - offsets[:, None])[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, upscale * H, upscale * W), in the same dtype."""
@@ -44,13 +45,11 @@ class BicubicEnlarge(nn.Module):
 
     def _enlarge_rows(self, x: Tensor) -> Tensor:
         num, channels, height, width = x.shape
-        # Mirrored with the edge pixel repeated: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
-        rows = torch.arange(-2, height + 2, device=x.device) % (2 * height)
-        rows = torch.minimum(rows, 2 * height - 1 - rows)
+        rows = mirrored(torch.arange(-2, height + 2, device=x.device), height)
         planes = x.index_select(2, rows).reshape(num * channels, 1, height + 4, width)
         out = F.conv2d(planes, self.weights.to(x.dtype)[..., None]).transpose(1, 2)
         if self.round_values:
-            # Half up is half away from zero here: what is negative becomes 0 either way.
+            # Half up is half away from zero here: negative values become 0 either way.
             out = (out + 0.5).floor().clamp(0, 255)
         return out.reshape(num, channels, -1, width)
 
@@ -62,8 +61,8 @@ class Bicubic(nn.Module):
     rounds uint8 images between the two dimensions too. So does this, equal to MATLAB to the last bit at x2, x4 and x8.
 
     Args:
-        upscale (int): Scale, 2 or more. Default: 4.
-        uint8 (bool): Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
+        upscale: Scale, 2 or more. Default: 4.
+        uint8: Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
             point, and gradients flow through. Default: True.
 
     Raises:
@@ -81,21 +80,13 @@ class Bicubic(nn.Module):
         """Enlarges images.
 
         Args:
-            x (Tensor): Shape (N, C, H, W) with any number of channels, range [0, 1].
+            x: Shape (N, C, H, W) with any number of channels, range [0, 1].
 
         Returns:
-            Tensor: Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
+            Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
         """
         if not self.uint8:
             return self.enlarge(x)
         # In float64 sums of dyadic weights are exact, and halves are halves.
         pixels = (x.double() * 255).round().clamp(0, 255)
         return (self.enlarge(pixels) / 255).to(x.dtype)
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic convolution kernel with a = -0.5 (IEEE Trans. ASSP 29(6), 1981, equation 15)."""
-    x = x.abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))

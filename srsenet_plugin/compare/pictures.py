@@ -19,14 +19,14 @@ from srsenet_plugin.compare.table import Row
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.whole_files import whole_file
 
-MAX_PANELS = 3
+MAX_PANELS = 3  # benchmarks in a picture
 
 
 def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence[str], scale: int) -> bool:
     """Draws a panel for each of the first benchmarks, with a bubble for each network; its area grows with parameters.
 
     Returns:
-        bool: False if no network has both a time and a score, so that there is nothing to draw.
+        False if no network has both a time and a score, so that there is nothing to draw.
     """
     panels = []
     for name in benchmarks[:MAX_PANELS]:
@@ -66,12 +66,12 @@ def draw_crops(
     """Draws, for an image of each of the first benchmarks, the crop where bicubic interpolation fails most.
 
     Args:
-        path (Path): PNG to write.
-        benchmarks (Sequence[Benchmark]): Benchmarks.
-        results (Mapping): Scores and files by method and benchmark.
+        path: PNG to write.
+        benchmarks: Benchmarks.
+        results: Scores and files by method and benchmark.
 
     Returns:
-        bool: False if there are no results, so that there is nothing to draw.
+        False if there are no results, so that there is nothing to draw.
     """
     chosen = []
     for benchmark in benchmarks:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+# What red, green and blue in [0, 1] add to Y, in 255ths of its range.
+LUMA_WEIGHTS = (65.481, 128.553, 24.966)
 # For RGB in [0, 1]; all as fractions of 255.
-RGB_TO_YCBCR = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+RGB_TO_YCBCR = torch.tensor([LUMA_WEIGHTS, (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214)]) / 255
 YCBCR_TO_RGB = RGB_TO_YCBCR.double().inverse().float()
 OFFSET = torch.tensor([16.0, 128.0, 128.0])[:, None, None] / 255
 GREY_TO_Y = 219 / 255
+
+# What each uint8 value of red, with the offset, of green and of blue adds to Y. The sums, rounded to float32, are
+# BasicSR's for each of the 2^24 colours, although it divides by 255 last.
+Y_TABLES = [
+    ((np.arange(256, dtype=np.float32) / 255.0).astype(np.float64) * weight + offset) / 255.0
+    for weight, offset in zip(LUMA_WEIGHTS, (16.0, 0.0, 0.0))
+]
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
@@ -18,7 +30,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """Maps (..., 3, H, W), as :func:`rgb_to_ycbcr` gives them, back; what is no colour of RGB leaves [0, 1]."""
+    """Maps (..., 3, H, W), as :func:`rgb_to_ycbcr` gives them, back; values outside RGB's colours leave [0, 1]."""
     return torch.einsum('ij,...jhw->...ihw', YCBCR_TO_RGB.to(ycbcr), ycbcr - OFFSET.to(ycbcr))
 
 
@@ -30,3 +42,18 @@ def grey_to_y(grey: Tensor) -> Tensor:
 def y_to_grey(y: Tensor) -> Tensor:
     """The inverse of :func:`grey_to_y`."""
     return (y - 16 / 255) / GREY_TO_Y
+
+
+def rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Y of a uint8 image (H, W, 3), shape (H, W), range [16/255, 235/255], as BasicSR computes it."""
+    red, green, y = map(cv2.LUT, cv2.split(np.ascontiguousarray(img)), Y_TABLES)
+    y += green
+    y += red
+    return y
+
+
+def rgb_to_rounded_y(img: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Y of a uint8 image (H, W, 3) or (H, W), 16 to 235, rounded half up, as MATLAB rounds it for uint8 images."""
+    channels = (img, img, img) if img.ndim == 2 else np.moveaxis(img, 2, 0)
+    thousandths = sum(round(1000 * weight) * plane.astype(np.int32) for weight, plane in zip(LUMA_WEIGHTS, channels))
+    return ((thousandths + 127500) // 255000 + 16).astype(np.uint8)

@@ -10,7 +10,7 @@ class Draw(int):
     """Index of a sample in its dataset, which also says which draw of the training it is.
 
     Attributes:
-        key (tuple[int, int, int]): Seed of the run, epoch, and position in the epoch over all ranks.
+        key: Seed of the run, epoch, and position in the epoch over all ranks.
     """
 
     key: tuple[int, int, int]

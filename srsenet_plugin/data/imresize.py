@@ -15,6 +15,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
+from srsenet_plugin.data.cubic import cubic, mirrored
+
 # The kernel, which covers four pixels of the result, grows with 1 / scale; beyond this it would fill the memory.
 MAX_WIDENING = 1000
 
@@ -27,21 +29,27 @@ def imresize(
     output_size: tuple[int, int] | None = None,
     antialiasing: bool = True,
 ) -> Image:
-    """Resizes images as MATLAB's ``imresize`` does, to the last bit for uint8 images.
+    """Resizes images as MATLAB's ``imresize`` does.
 
     Bicubic with a = -0.5, edges mirrored. As in MATLAB one dimension is resized after the other, the smaller scale
     first, and the class of the input is kept *between* the two as well: uint8 values are rounded twice, half away from
     zero. Ports that round once differ on nearly every image. Float images are computed in float64.
 
+    The result was compared with images that MATLAB itself has made, and equals them to the last bit: Set5 shrunk 2, 3
+    and 4 times as uint8, and 8 times as double. Sums are exact where an image is shrunk 2, 4 or 8 times, so that the
+    equality holds for every image. At other scales, such as 0.7, 0.9 and 1.5, a sum may lie on a half, and the rounding
+    errors of float64 decide whether it is rounded up. This function computes in the order of MATLAB's published code.
+    The order in which MATLAB's compiled part adds up is not public, so a few values in ten thousand may differ by 1.
+
     Args:
-        img (ndarray | Tensor): Array of shape (H, W) or (H, W, C), or tensor of shape (C, H, W) or (N, C, H, W); uint8
+        img: Array of shape (H, W) or (H, W, C), or tensor of shape (C, H, W) or (N, C, H, W); uint8
             with range [0, 255], or float of any range. No gradient flows through.
-        scale (float, optional): Factor of both sides, greater than 0; at least 1/1000 of a pixel has to be left.
-        output_size (tuple[int, int], optional): Height and width of the result, instead of ``scale``.
-        antialiasing (bool): Widen the kernel when shrinking, so that it covers what it shrinks. Default: True.
+        scale: Factor of both sides, greater than 0; at least 1/1000 of a pixel has to be left.
+        output_size: Height and width of the result, instead of ``scale``.
+        antialiasing: Widen the kernel when shrinking, so that it covers all pixels. Default: True.
 
     Returns:
-        ndarray | Tensor: The same kind, class and device. With ``scale``, sides are ceil(side * scale).
+        The same kind, class and device. With ``scale``, sides are ceil(side * scale).
 
     Raises:
         ValueError: ``img`` is none of these, is empty or holds NaN or infinity; not exactly one of ``scale`` and
@@ -105,36 +113,28 @@ def _resize_rows(img: NDArray, scale: float, out_size: int, antialiasing: bool) 
     weights = _weights(img.shape[0], scale, out_size, antialiasing)
     out = (weights @ img.reshape(img.shape[0], -1).astype(np.float64)).reshape(-1, *img.shape[1:])
     if img.dtype == np.uint8:
-        # Half away from zero is half up here: what is negative becomes 0 either way.
+        # Half away from zero is half up here: negative values become 0 either way.
         return np.clip(np.floor(out + 0.5), 0, 255).astype(np.uint8)
     return out
 
 
 def _weights(in_size: int, scale: float, out_size: int, antialiasing: bool) -> csr_array:
     """The (out_size, in_size) matrix that resizes one dimension."""
-    widening = max(1.0, 1 / scale) if antialiasing else 1.0
-    support = 4 * widening
-    centre = (np.arange(out_size) + 0.5) / scale - 0.5
+    # In the order of MATLAB's published code, pixels counted from 1: where sums lie on halves, roundings decide.
+    shrink = min(scale, 1.0) if antialiasing else 1.0
+    support = 4 / shrink
+    centre = np.arange(1, out_size + 1) / scale + 0.5 * (1 - 1 / scale)
     taps = np.floor(centre - support / 2)[:, None] + np.arange(math.ceil(support) + 2)
-    weight = _cubic((centre[:, None] - taps) / widening)
-    weight /= weight.sum(1, keepdims=True)
-    # Mirrored with the edge pixel repeated: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
-    taps = taps.astype(np.int64) % (2 * in_size)
-    taps = np.minimum(taps, 2 * in_size - 1 - taps)
-    row = np.broadcast_to(np.arange(out_size)[:, None], taps.shape)
-    return csr_array((weight.ravel(), (row.ravel(), taps.ravel())), shape=(out_size, in_size))
-
-
-def _cubic(x: NDArray) -> NDArray:
-    """Keys' cubic convolution kernel with a = -0.5 (IEEE Trans. ASSP 29(6), 1981, equation 15)."""
-    x = np.abs(x)
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+    weight = shrink * cubic(shrink * (centre[:, None] - taps))
+    weight /= sum(weight.T)[:, None]  # one after the other, as np.sum does not
+    columns = mirrored(taps.astype(np.int64) - 1, in_size)
+    # Built so, it keeps the order of each row's sum, also where mirrored pixels are among them twice.
+    ends = np.arange(out_size + 1) * taps.shape[1]
+    return csr_array((weight.ravel(), columns.ravel(), ends), shape=(out_size, in_size))
 
 
 # uint8 images shrunk 2, 4 or 8 times. The weights are multiples of 2^-8, 2^-12 and 2^-16, which the 16-bit fixed-point
-# weights of torch's antialiased bicubic hold exactly. It rounds half up and clips at the edges of what it gets, so it
+# weights of torch's antialiased bicubic hold exactly. It rounds half up and clips at the edges of its input, so it
 # gives MATLAB's values if it gets the image with mirrored edges, one dimension at a time.
 SHRINK_FACTORS = {1 / 2: 2, 1 / 4: 4, 1 / 8: 8}
 

@@ -1,4 +1,4 @@
-"""PairedImageDataset for LMDBs of whole images, without decoding them: what a crop needs is all that is read."""
+"""PairedImageDataset for LMDBs of whole images, without decoding them: it reads the crop alone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from numpy.typing import NDArray
 from torchvision.transforms.functional import normalize
 
+from srsenet_plugin.data.colour import rgb_to_y
 from srsenet_plugin.data.draws import random_of
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb
 
 NETPBM_HEADER = re.compile(rb'P([56])\s(\d+)\s(\d+)\s255\s')
-
-# What red, green and blue of each uint8 value add to Y (ITU-R BT.601, as MATLAB's rgb2ycbcr), red with the constant.
-# The sums, rounded to float32, are BasicSR's for each of the 2^24 colours, although it divides by 255 last.
-Y_TABLES = [
-    ((np.arange(256, dtype=np.float32) / 255.0).astype(np.float64) * weight + constant) / 255.0
-    for weight, constant in ((65.481, 16.0), (128.553, 0.0), (24.966, 0.0))
-]
 
 
 @DATASET_REGISTRY.register()
@@ -41,7 +35,7 @@ class PairedLmdbDataset(PairedImageDataset):
     module ``random``, as in ``PairedImageDataset``.
 
     Args:
-        opt (dict): Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
+        opt: Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
 
     Raises:
         ValueError: ``io_backend`` is another one, ``color`` does not fit the LMDBs, or one of them is damaged.
@@ -69,10 +63,10 @@ class PairedLmdbDataset(PairedImageDataset):
         """Reads a sample.
 
         Args:
-            index (int): Index in the dataset, a :class:`~srsenet_plugin.data.draws.Draw` in training.
+            index: Index in the dataset, a :class:`~srsenet_plugin.data.draws.Draw` in training.
 
         Returns:
-            dict: 'lq' (Tensor), shape (C, h, w), and 'gt' (Tensor), shape (C, h * scale, w * scale): float32, range
+            'lq', shape (C, h, w), and 'gt', shape (C, h * scale, w * scale): float32, range
                 [0, 1], RGB or, with ``color: y``, Y. 'lq_path' and 'gt_path' (str): the LMDB's key.
         """
         key = self.paths[index]['gt_path']
@@ -100,7 +94,7 @@ class PairedLmdbDataset(PairedImageDataset):
         elif self._holds_y:
             chw = img[None, ..., 0]
         else:
-            chw = _rgb_to_y(img)[None]
+            chw = rgb_to_y(img)[None]
         if hflip:
             chw = chw[..., ::-1]
         if vflip:
@@ -146,11 +140,3 @@ def _image(value: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
         raise ValueError(f'{name} is damaged: {pixels.size} bytes for {width}x{height}x{channels} pixels.')
     img = pixels.reshape(height, width, channels)
     return img if channels == 3 else np.broadcast_to(img, (height, width, 3))
-
-
-def _rgb_to_y(img: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Y of an image (H, W, 3), shape (H, W), range [16/255, 235/255]."""
-    red, green, y = map(cv2.LUT, cv2.split(np.ascontiguousarray(img)), Y_TABLES)
-    y += green
-    y += red
-    return y

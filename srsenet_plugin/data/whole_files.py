@@ -1,11 +1,9 @@
-"""Files and folders that appear whole or not at all: made under a name that nobody else has, then renamed."""
+"""Files that appear whole or not at all: made under a name that nobody else has, then renamed."""
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,34 +42,6 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a file system that has become read-only does not let itself be tidied
             part.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Replaces a folder when the block ends, and leaves it as it was if the block raises.
-
-    Args:
-        path: The folder to make. The folders above it are made too.
-
-    Yields:
-        An empty folder to fill, beside the other.
-    """
-    part, old = _new_name(path), _new_name(path)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        while part.exists():
-            with suppress(FileNotFoundError):
-                path.rename(old)
-            try:
-                part.rename(path)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                shutil.rmtree(old)  # another process has put its folder there in the meantime
-    finally:
-        for leftover in (part, old):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

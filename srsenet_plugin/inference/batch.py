@@ -42,10 +42,11 @@ class UpscaledFiles:
 def upscale_files(
     inputs: Sequence[str],
     out: Path | None,
-    scale: int,
+    label: str,
     upscale: Callable[[NDArray], NDArray],
     overwrite: bool = False,
     max_pixels: int | None = None,
+    same_format: bool = False,
 ) -> UpscaledFiles:
     """Upscales images one after the other. One that fails does not stop the others.
 
@@ -54,10 +55,11 @@ def upscale_files(
             files.
         out: A folder, for PNGs of the same names; for a single file, a file too. None for files ``NAME_x4.png`` beside
             the images.
-        scale: For those names.
+        label: For those names, such as ``x4``.
         upscale: Upscales pixels, such as an ``Upscaler``.
         overwrite: Replace files that are there.
         max_pixels: Larger images are refused. Default: Pillow's limit.
+        same_format: Keep the images' suffixes instead of writing PNGs.
 
     Raises:
         NoPlaceError: There is no place for the results.
@@ -66,7 +68,7 @@ def upscale_files(
     """
     if max_pixels is None:
         max_pixels = Image.MAX_IMAGE_PIXELS or sys.maxsize
-    targets = find_targets(inputs, out, scale)
+    targets = find_targets(inputs, out, label, same_format)
     files = UpscaledFiles(left_out=find_results(targets, beside=out is None))
     sources: dict[Path, Path] = {}
     found = set(map(_real, targets))
@@ -96,18 +98,22 @@ def upscale_files(
     return files
 
 
-def find_targets(inputs: Sequence[str], out: Path | None, scale: int) -> dict[Path, Path]:
+def find_targets(inputs: Sequence[str], out: Path | None, label: str, same_format: bool = False) -> dict[Path, Path]:
     """The images to upscale, and the files to write.
 
     Raises:
         NoPlaceError: There is no place for the results.
         ValueError: There are no images.
     """
+
+    def suffix_for(image: Path) -> str:
+        return image.suffix if same_format else '.png'
+
     found = dict(pair for name in inputs for pair in _find(name, out))
     if out is None:
         if any(map(os.path.isdir, inputs)):
             raise NoPlaceError('the results of a folder of images need a folder of their own.')
-        return {source: source.with_name(f'{source.stem}_x{scale}.png') for source in found}
+        return {source: source.with_name(f'{source.stem}_{label}{suffix_for(source)}') for source in found}
     if out.suffix and not os.path.isdir(out):
         if out.suffix.lower() not in FORMAT_OF_SUFFIX:
             raise ValueError(
@@ -117,30 +123,32 @@ def find_targets(inputs: Sequence[str], out: Path | None, scale: int) -> dict[Pa
         if len(found) > 1 or len(inputs) > 1 or os.path.isdir(inputs[0]):
             raise NoPlaceError(f'{out} is one file, for several images.')
         return dict.fromkeys(found, out)
-    return {source: out / relative.with_suffix('.png') for source, relative in found.items()}
+    return {source: out / relative.with_suffix(suffix_for(source)) for source, relative in found.items()}
 
 
 def find_results(targets: dict[Path, Path], beside: bool) -> dict[Path, Path]:
     """The images that are results of others among them, as a pattern finds them when it is used again.
 
-    A result is a file that another image is to be written to; or, where results are written beside the images, a PNG
-    that is called like one of them with ``_x2``, ``_x4`` and so on at its end.
+    A result is a file that another image is to be written to. Where results are written beside the images, it is also a
+    PNG, or a file of the same suffix, that is called like one of them with ``_x4``, ``_x2.5``, ``_w3000`` and so on at
+    its end.
 
     Args:
         targets: The images, and the files to write.
         beside: Results are written beside the images.
 
     Returns:
-        dict: The results, and the images that they are results of.
+        The results, and the images that they are results of.
     """
     source_of = {_real(target): source for source, target in reversed(targets.items())}
     by_stem = {_real(source.with_suffix('')): source for source in targets}
     results = {}
     for image in targets:
         original = source_of.get(_real(image))
-        name = re.fullmatch(r'(.+)_x\d+', image.stem, re.DOTALL)
-        if original is None and beside and name and image.suffix == '.png':
-            original = by_stem.get(_real(image.with_name(name[1])))
+        name = re.fullmatch(r'(.+)_(x[\d.]+|[wh]\d+)', image.stem, re.DOTALL)
+        if original is None and beside and name:
+            namesake = by_stem.get(_real(image.with_name(name[1])))
+            original = namesake if namesake and image.suffix in ('.png', namesake.suffix) else None
         if original not in (None, image):
             results[image] = original
     return results

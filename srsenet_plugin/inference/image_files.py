@@ -6,6 +6,7 @@ OpenCV; and TIFF has a module of its own.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -21,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffTags
+from PIL import Image, TiffTags, features
 from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngInfo
 
@@ -38,10 +39,20 @@ FORMAT_OF_SUFFIX = {
     '.tif': 'TIFF',
     '.tiff': 'TIFF',
     '.bmp': 'BMP',
+    '.avif': 'AVIF',
+    '.heic': 'HEIF',
+    '.heif': 'HEIF',
 }
 
 QUALITY = 95
-SAVE_OPTIONS: dict[str, dict[str, Any]] = {'JPEG': {'quality': QUALITY, 'subsampling': 0}, 'WEBP': {'quality': QUALITY}}
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    'JPEG': {'quality': QUALITY, 'subsampling': 0},
+    'WEBP': {'quality': QUALITY},
+    'AVIF': {'quality': QUALITY, 'subsampling': '4:4:4'},
+    'HEIF': {'quality': QUALITY},
+}
+
+NEEDED = {'AVIF': 'Pillow 11.3 for AVIF', 'HEIF': 'pillow-heif for HEIC (pip install pillow-heif)'}
 
 # Tags that describe the photograph and not the file, whose sizes, offsets and compression are not those of the result.
 DESCRIPTIVE_TAGS = frozenset(
@@ -83,7 +94,7 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int) -> Photo:
     """Reads an image, and turns it upright as its EXIF data says.
 
     Args:
-        path: A PNG, JPEG, WebP, TIFF or BMP file.
+        path: A PNG, JPEG, WebP, TIFF or BMP file; AVIF with Pillow 11.3, HEIC with pillow-heif.
         max_pixels: Larger images are refused before they are decoded.
 
     Raises:
@@ -102,13 +113,30 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int) -> Photo:
     except BadPhotoError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadPhotoError('is no PNG, JPEG, WebP, TIFF or BMP image, or its header is damaged') from None
+        if data[4:8] == b'ftyp':  # of AVIF and HEIC
+            raise BadPhotoError(f'is damaged, or of a format that needs {NEEDED["HEIF"]} or {NEEDED["AVIF"]}') from None
+        raise BadPhotoError('is no PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC image, or its header is damaged') from None
     except Image.DecompressionBombError:
         raise TooManyPixelsError(f'has more than {max_pixels} pixels') from None
     except MemoryError:
         raise BadPhotoError('does not fit into memory') from None
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise BadPhotoError(f'is truncated or damaged ({error})') from error
+
+
+@functools.cache
+def _pillow_has(file_format: str) -> bool:
+    """Whether Pillow reads and writes a format, some by a plugin of others or by a library that it was built with."""
+    if file_format == 'HEIF':
+        try:
+            import pillow_heif
+        except ImportError:
+            return False
+        pillow_heif.register_heif_opener()
+    Image.init()
+    if file_format == 'AVIF' and not features.check('avif'):
+        return False
+    return file_format in Image.OPEN and file_format in Image.SAVE
 
 
 @contextmanager
@@ -140,7 +168,8 @@ def _tiff_photo(data: bytes, max_pixels: int) -> Photo | None:
 
 
 def _pillows_photo(data: bytes, max_pixels: int) -> Photo:
-    with Image.open(io.BytesIO(data), formats=list(dict.fromkeys(FORMAT_OF_SUFFIX.values()))) as img:
+    formats = [file_format for file_format in dict.fromkeys(FORMAT_OF_SUFFIX.values()) if _pillow_has(file_format)]
+    with Image.open(io.BytesIO(data), formats=formats) as img:
         # The images behind that of an MPO, which is a JPEG, are for the camera's own use.
         check_size(img.width, img.height, 1 if img.format == 'MPO' else getattr(img, 'n_frames', 1), max_pixels)
         is_grey16 = img.mode.startswith('I;16')
@@ -229,6 +258,10 @@ def write_photo(photo: Photo, path: Path) -> None:
     file_format = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if file_format is None:
         raise BadPhotoError(f'has a suffix that is none of {", ".join(FORMAT_OF_SUFFIX)}')
+    if not _pillow_has(file_format):
+        raise BadPhotoError(
+            f'cannot be written as {path.suffix}, which needs {NEEDED.get(file_format, "a Pillow with it")}'
+        )
     pixels = np.ascontiguousarray(photo.pixels)
     if pixels.dtype == np.uint16 and file_format not in ('PNG', 'TIFF'):
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from torch import Tensor
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
+from srsenet_plugin.inference.transparency import without_hidden_colour
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
 from srsenet_plugin.weights import pretrained
@@ -74,7 +74,7 @@ class Upscaler:
         """Upscales an image.
 
         Args:
-            image (ndarray): Shape (H, W) or (H, W, 1), grey; (H, W, 2), grey and alpha; (H, W, 3), RGB; (H, W, 4), RGB
+            image: Shape (H, W) or (H, W, 1), grey; (H, W, 2), grey and alpha; (H, W, 3), RGB; (H, W, 4), RGB
                 and alpha; uint8, uint16, or float in [0, 1].
 
         Returns:
@@ -97,7 +97,7 @@ class Upscaler:
                     self._upscale_colour(channels[..., :-1], out[..., :-1])
                     out[..., -1] = channels[0, 0, -1]
                 else:
-                    self._upscale_colour(_without_hidden_colour(channels), out[..., :-1])
+                    self._upscale_colour(without_hidden_colour(channels)[..., :-1], out[..., :-1])
                     self._upscale_colour(channels[..., -1:], out[..., -1:])
         except torch.cuda.OutOfMemoryError:  # its name in every torch
             raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
@@ -220,19 +220,6 @@ def _check(image: NDArray) -> None:
     # A value that is no number fails the comparison, too.
     if LARGEST_VALUE[image.dtype] == 1 and not (image.min() >= 0 and image.max() <= 1):
         raise ValueError(f'floating-point images are in [0, 1]; this one has {image.min()} to {image.max()}')
-
-
-def _without_hidden_colour(image: NDArray) -> NDArray:
-    """The colour of an image (H, W, C) whose last channel is alpha, with that of the nearest visible pixel where alpha
-    is 0. The network would mix the colour there, often black, into the visible edges."""
-    colour, hidden = image[..., :-1].copy(), image[..., -1] == 0
-    _, labels = cv2.distanceTransformWithLabels(
-        hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colour_of = np.empty((labels.max() + 1, colour.shape[2]), colour.dtype)
-    colour_of[labels[~hidden]] = colour[~hidden]
-    colour[hidden] = colour_of[labels[hidden]]
-    return colour
 
 
 def _write(out: NDArray, rows: slice, sr: Tensor, white: int) -> None:

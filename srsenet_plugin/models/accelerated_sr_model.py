@@ -51,7 +51,7 @@ class AcceleratedSRModel(SRModel):
     many to keep of those saved at intervals. Default: all.
 
     Beside ``model_type``, ``base_model`` (str) names a subclass of ``SRModel`` that a project has registered, such as
-    ``HATModel``. It is accelerated, and keeps what it adds to ``SRModel``, such as its validation. Default: SRModel.
+    ``HATModel``. It is accelerated, and keeps its additions to ``SRModel``, such as its validation. Default: SRModel.
 
     Without any of them, losses and weights equal those of ``SRModel``. Networks with a ``window_size``, such as
     SwinIR, validate on images mirrored up to whole windows, as with ``SwinIRModel``. A training that is continued with
@@ -98,7 +98,7 @@ class AcceleratedSRModel(SRModel):
         return net.to(memory_format=self._memory_format)
 
     def init_training_settings(self) -> None:
-        """Sets up losses, optimizer and schedulers as SRModel does, and what acceleration and safety need."""
+        """Sets up losses, optimizer and schedulers as SRModel does, and the parts for speed and safety."""
         if self.device.type == 'cpu':
             keep_freed_memory()
         super().init_training_settings()

@@ -14,7 +14,7 @@ VALIDATIONS = ('validation', 'dist_validation', 'nondist_validation')
 
 
 def on_top_of(accelerated: type[SRModel], base_model: str) -> type[SRModel]:
-    """AcceleratedSRModel with another base: what the base adds to SRModel stays, such as its way to validate.
+    """AcceleratedSRModel with another base: the base's additions to SRModel stay, such as its validation.
 
     Args:
         accelerated: AcceleratedSRModel, which calls SRModel's methods by ``super()``.

@@ -31,7 +31,7 @@ class Checkpoints:
         self._network_g = dict(opt['network_g'])
 
     def save_network(self, networks: Mapping[str, nn.Module], current_iter: int) -> bool:
-        """Saves weights by key, and the network's options, so that a file says what it is for.
+        """Saves weights by key, and the network's options, so that a file says which network it is for.
 
         Args:
             networks: 'params' and perhaps 'params_ema'.

@@ -24,7 +24,7 @@ class StopSignals:
     """Notes the first SIGTERM or SIGINT instead of dying of it. A second one has its usual effect.
 
     Args:
-        device_type (str): ``cpu`` or ``cuda``.
+        device_type: ``cpu`` or ``cuda``.
     """
 
     def __init__(self, device_type: str) -> None:

@@ -16,6 +16,8 @@ _OTHER_NAMES = {'bsd100': 'B100', 'bsds100': 'B100', 'bsd': 'B100'}
 # Folders of HR images within that of a benchmark, the best first: EDSR's and most others' HR, BasicSR's GTmod12, and
 # SelfExSR's image_SRF_2, whose HR images are cropped to even sides.
 _HR_FOLDERS = ('hr', 'gt', 'original', 'gtmod12', 'image_srf_2')
+# SelfExSR's Urban100 has HR images of half the size there.
+_HR_FOLDERS_OF = {'Urban100': ('hr', 'gt', 'original', 'gtmod12', 'image_srf_4')}
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class HrImages:
     out: Path
 
     @property
-    def count(self) -> int | None:
-        """Images that a benchmark of this name has."""
-        return COUNTS.get(known_name(self.out) or '')
+    def benchmark(self) -> str | None:
+        """BasicSR's name of the benchmark that ``out`` is named after."""
+        return known_name(self.out)
 
 
 def known_name(path: str | os.PathLike[str]) -> str | None:
@@ -75,7 +77,7 @@ def find_hr_images(source: str | os.PathLike[str], out: Path) -> list[HrImages]:
     if not found:
         raise ValueError(
             f'{folder} holds neither images nor folders of {", ".join(COUNTS)}. The HR images of a benchmark may be '
-            'in its folder, or in a folder HR, GT, original, GTmod12 or image_SRF_2 of it.'
+            'in its folder, or in a folder HR, GT, original, GTmod12 or image_SRF_2 (of Urban100 image_SRF_4) of it.'
         )
     return [found[name] for name in COUNTS if name in found]
 
@@ -83,7 +85,8 @@ def find_hr_images(source: str | os.PathLike[str], out: Path) -> list[HrImages]:
 def _hr_images(folder: Path) -> tuple[str, str] | None:
     """The folder of HR images and the end of their names' stems."""
     by_name = {subfolder.name.lower(): subfolder for subfolder in _subfolders(folder)}
-    for place in (folder, *(by_name[name] for name in _HR_FOLDERS if name in by_name)):
+    hr_folders = _HR_FOLDERS_OF.get(known_name(folder) or '', _HR_FOLDERS)
+    for place in (folder, *(by_name[name] for name in hr_folders if name in by_name)):
         stems = [path.stem for path in place.iterdir() if path.suffix.lower() in SUFFIXES]
         if stems:
             mixed = any(stem.endswith('_HR') for stem in stems) and not all(stem.endswith('_HR') for stem in stems)

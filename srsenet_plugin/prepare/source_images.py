@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from mmengine import fileio
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
 # Of which Pillow is to try to read a file, whatever its suffix.
@@ -152,7 +152,7 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
     """Decodes an image, turned upright as its EXIF orientation says.
 
     Returns:
-        ndarray: Shape (H, W) or (H, W, 3), RGB, uint8.
+        Shape (H, W) or (H, W, 3), RGB, uint8.
 
     Raises:
         BadImageError: As for :func:`read_size`; or it is truncated or damaged, or partly transparent.
@@ -189,9 +189,17 @@ def _reading(opener: Opener) -> Iterator[ImageFile.ImageFile]:
 
 
 def loses_bits(img: ImageFile.ImageFile) -> bool:
-    """Whether Pillow would convert the image to 8 bits as it decodes it, which only the decoder's arguments tell."""
+    """Whether Pillow would convert the image to 8 bits to decode it, by a TIFF's tags or the decoder's arguments."""
+    if max(getattr(img, 'tag_v2', {}).get(ExifTags.Base.BitsPerSample, (8,))) > 8:
+        return True
     for codec, _, _, args in img.tile:
         rawmode, *others = args if isinstance(args, tuple) else (args,)
         if ';16' in str(rawmode) or (codec.startswith('ppm') and others[0] > 255):
             return True
     return False
+
+
+def crop_to_multiple(img: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """Cuts off rows and columns at the end, shape (H, W) or (H, W, C), until both are multiples."""
+    height, width = (side // multiple * multiple for side in img.shape[:2])
+    return img[:height, :width]

@@ -1,8 +1,9 @@
-"""Mistakes in option files, told in a sentence before anything is created, instead of by a traceback later."""
+"""Mistakes in option files, named in a sentence before anything is created, instead of by a traceback later."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ class OptionError(SystemExit):
 
 @functools.cache
 def apply() -> None:
-    """Makes BasicSR's ``parse_options`` check what it has read. Calling it again does nothing."""
+    """Makes BasicSR's ``parse_options`` check its result. Calling it again does nothing."""
     from basicsr.utils import options, set_random_seed
 
     parse_options = options.parse_options
@@ -110,19 +111,19 @@ def _unwritable_results(opt: Mapping[str, Any]) -> Iterator[str]:
 def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
     """Files and folders that the options name and that are not there, each with the command that makes it.
 
-    A dataset's ``prepare`` key holds its command; BasicSR does not look at that key.
+    A dataset's ``prepare`` key holds its command; BasicSR does not look at that key. A test goes on with the datasets
+    that are there, if there are any.
     """
-    for phase, dataset in opt['datasets'].items():
-        if (dataset.get('io_backend') or {}).get('type') not in ('disk', 'lmdb'):
-            continue  # another backend's roots are no local paths
-        missing = [
-            f'  {root} ({key} of datasets: {phase}) does not exist.'
-            for key, root in dataset.items()
-            if key.startswith('dataroot') and isinstance(root, str) and not os.path.exists(root)
-        ]
-        yield from missing
-        if missing and dataset.get('prepare'):
-            yield f'    Make it with: {dataset["prepare"]}'
+    incomplete = {
+        phase: lines for phase, dataset in opt['datasets'].items() if (lines := _missing_roots(phase, dataset))
+    }
+    if opt['is_train'] or len(incomplete) == len(opt['datasets']):
+        yield from itertools.chain.from_iterable(incomplete.values())
+    else:
+        for phase, lines in incomplete.items():
+            name = opt['datasets'].pop(phase).get('name', phase)
+            if opt['rank'] == 0:
+                print('\n'.join((f'warning: {name} is not tested, because it is not there:', *lines)), file=sys.stderr)
     if not opt['auto_resume']:  # which replaces these paths
         for key, path in opt['path'].items():
             if (
@@ -134,6 +135,17 @@ def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there{shipped}.'
                 )
+
+
+def _missing_roots(phase: str, dataset: Mapping[str, Any]) -> list[str]:
+    if (dataset.get('io_backend') or {}).get('type') not in ('disk', 'lmdb'):
+        return []  # another backend's roots are no local paths
+    missing = [
+        f'  {root} ({key} of datasets: {phase}) does not exist.'
+        for key, root in dataset.items()
+        if key.startswith('dataroot') and isinstance(root, str) and not os.path.exists(root)
+    ]
+    return [*missing, f'    Make it with: {dataset["prepare"]}'] if missing and dataset.get('prepare') else missing
 
 
 def _misread_lmdbs(opt: Mapping[str, Any]) -> Iterator[str]:
