@@ -22,8 +22,8 @@ from srsenet_plugin import SrSEBlock, SrSENet
 
 ROOT = Path(__file__).parents[1]
 RECIPE = 'options/released/train_SrSENet_x4_T91BSD200.yml'
-# A short training in batches of 16, which all others differ from in what is named, at the same cost: the same number of
-# pixels in all. The EMA averages over as much of the training as that of the long one does.
+# A short training in batches of 16. Each of the others differs from it in its named options, at the same cost: the same
+# number of pixels in all. The EMA averages over as much of the training as that of the long one does.
 BASE = (
     'datasets:train:batch_size_per_gpu=16 train:optim_g:lr=0.002 train:scheduler:eta_min=0.00002 '
     'train:scheduler:restart_weights=[1] logger:use_tb_logger=false'
@@ -65,12 +65,12 @@ class BlockWithoutSecondAct(SrSEBlock):
 
 @ARCH_REGISTRY.register()
 class SrSENetVariant(SrSENet):
-    """SrSENet with what the paper leaves open, or the authors' code does in another way.
+    """SrSENet with choices that the paper leaves open, or that differ in the authors' code.
 
     Args:
-        init_scale (float): Factor of Kaiming's initial weights in the body. Default: 0.1.
-        second_act (bool): LeakyReLU after the second convolution of a block. Default: True.
-        bias (bool): Biases of convolutions. Default: True.
+        init_scale: Factor of Kaiming's initial weights in the body. Default: 0.1.
+        second_act: LeakyReLU after the second convolution of a block. Default: True.
+        bias: Biases of convolutions. Default: True.
         **kwargs: SrSENet's.
     """
 

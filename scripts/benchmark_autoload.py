@@ -1,4 +1,4 @@
-"""Prints what the import hook adds to the start of every Python: the time of the line in srsenet_plugin.pth, in fresh
+"""Prints the cost of the import hook at the start of every Python: the time of the line in srsenet_plugin.pth, in fresh
 interpreters, and the modules that it imports."""
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data import imresize
+from srsenet_plugin.machine.timing import interleaved_medians
 from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
 REPETITIONS = 15
@@ -58,10 +59,8 @@ def measure_imresize() -> Table:
         'LR image', 'BasicSR', 'srsenet_plugin', 'ratio', title=f'imresize of {img.shape[1]}x{img.shape[0]} RGB, uint8'
     )
     for scale in SCALES:
-        theirs, ours = interleaved_medians(
-            partial(basicsr_on_uint8, img, 1 / scale),
-            partial(imresize, img, 1 / scale),
-        )
+        ways = {'theirs': partial(basicsr_on_uint8, img, 1 / scale), 'ours': partial(imresize, img, 1 / scale)}
+        theirs, ours = interleaved_medians(ways, REPETITIONS, f'imresize x{scale}').values()
         table.add_row(f'x{scale}', f'{theirs * 1e3:.1f} ms', f'{ours * 1e3:.1f} ms', f'{theirs / ours:.1f}')
     return table
 
@@ -166,13 +165,14 @@ def measure_loader(folder: Path) -> Table:
     whole = lmdb_folders(folder, 'ours', SCALES)
     table = Table('Y, 96x96', 'BasicSR', 'srsenet_plugin', 'ratio', title='samples per second of one process')
     for scale, lr in zip(SCALES, whole[1:]):
-        loaders = [
-            loader('PairedImageDataset', folder / 'sub1.lmdb', folder / f'sub{scale}.lmdb', scale),
-            loader('PairedLmdbDataset', whole[0], lr, scale),
-        ]
-        theirs, ours = (
-            16 * BATCHES / seconds for seconds in interleaved_medians(*(partial(list, one) for one in loaders))
-        )
+        ways: dict[str, Callable[[], object]] = {
+            'theirs': partial(
+                list, loader('PairedImageDataset', folder / 'sub1.lmdb', folder / f'sub{scale}.lmdb', scale)
+            ),
+            'ours': partial(list, loader('PairedLmdbDataset', whole[0], lr, scale)),
+        }
+        seconds = interleaved_medians(ways, REPETITIONS, f'samples x{scale}')
+        theirs, ours = (16 * BATCHES / own for own in seconds.values())
         table.add_row(f'x{scale}', f'{theirs:.0f}', f'{ours:.0f}', f'{ours / theirs:.1f}')
     return table
 
@@ -216,18 +216,6 @@ def write_div2k_like_images(folder: Path, count: int) -> None:
     for i in range(count):
         img = np.roll(div2k_like_image(photos[i % len(photos)]), (37 * i, 91 * i), (0, 1))
         cv2.imwrite(str(folder / f'{i + 1:04}.png'), cv2.cvtColor(img, cv2.COLOR_RGB2BGR))
-
-
-def interleaved_medians(*functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, called in turn, after one call of each that does not count."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for repetition in range(REPETITIONS + 1):
-        for function, own in zip(functions, seconds):
-            start = time.perf_counter()
-            function()
-            if repetition:
-                own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in seconds]
 
 
 if __name__ == '__main__':

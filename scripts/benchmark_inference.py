@@ -5,16 +5,13 @@ them for an image of 1000x1000 pixels, in a process of its own each."""
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import cv2
-import onnxruntime
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +21,13 @@ from srsenet_plugin import SrSENet
 from srsenet_plugin.compare.cost import peak_of_this_process
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.machine.precision import amp_dtype
+from srsenet_plugin.machine.timing import interleaved_medians
 from srsenet_plugin.weights.export import export
+
+try:
+    import onnxruntime
+except ModuleNotFoundError:
+    raise SystemExit('This compares with ONNX Runtime: pip install onnx onnxruntime') from None
 
 REPETITIONS = 7
 
@@ -59,7 +62,7 @@ def main() -> None:
             'ONNX Runtime': with_onnxruntime(onnx, lr, threads),
             "OpenCV's dnn": with_opencv(onnx, lr, threads),
         }
-        seconds = interleaved_medians(ways)
+        seconds = interleaved_medians(ways, REPETITIONS, 'upscale')
     table = Table('', 'ms', 'ratio', title='480x270 to 1920x1080')
     plain = seconds['plain, fp32']
     for name, own in seconds.items():
@@ -106,18 +109,6 @@ def with_opencv(path: Path, lr: torch.Tensor, threads: int) -> Callable[[], obje
         return net.forward()
 
     return run
-
-
-def interleaved_medians(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each way. They take turns, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repetition in range(REPETITIONS + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if repetition:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(own) for name, own in seconds.items()}
 
 
 if __name__ == '__main__':

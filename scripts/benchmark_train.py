@@ -6,12 +6,12 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch import distributed, multiprocessing, nn
 from srsenet_plugin.archs.arch_util import BilinearUpConv
 from srsenet_plugin.archs.srsenet_arch import ConvToImage, SrSENet, UpConv
 from srsenet_plugin.machine.precision import amp_dtype
+from srsenet_plugin.machine.timing import interleaved_medians
 
 ROOT = Path(__file__).parents[1]
 BATCH, PATCH = 16, 96
@@ -65,7 +66,7 @@ def main() -> None:
     table = Table(*('', 'SRModel', 'AcceleratedSRModel', 'ratio'), title=f'steps per second, {BATCH} x {PATCH}x{PATCH}')
     with tempfile.TemporaryDirectory() as folder:
         for name, opt in option_files(Path(folder)).items():
-            stock, ours = (STEPS / seconds for seconds in interleaved_medians(opt))
+            stock, ours = (STEPS / seconds for seconds in seconds_of_steps(name, opt).values())
             table.add_row(name, f'{stock:.2f}', f'{ours:.2f}', f'{ours / stock:.2f}')
         console.print(table)
 
@@ -99,7 +100,7 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
-    """A model of the options; the stock one without what is ours in them."""
+    """A model of the options; the stock one without our own options."""
     opt = copy.deepcopy(dict(opt)) | {'model_type': model_type}
     if model_type == 'SRModel':
         opt['train']['optim_g'].pop('fused', None)
@@ -107,38 +108,36 @@ def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
     return build_model(opt)
 
 
-def interleaved_medians(opt: Mapping[str, Any]) -> list[float]:
+def seconds_of_steps(name: str, opt: Mapping[str, Any]) -> dict[str, float]:
     """Median seconds of STEPS steps of SRModel and of AcceleratedSRModel.
 
     Each has a process of its own, because memory that one has used is faster for the other one too.
     """
     context = multiprocessing.get_context('spawn')
     with ExitStack() as stack:
-        pipes = []
+        ways = {}
         for model_type in ('SRModel', 'AcceleratedSRModel'):
             pipe, other_end = context.Pipe()
-            pipes.append(stack.enter_context(pipe))
-            context.Process(target=train_when_told, args=(opt, model_type, other_end), daemon=True).start()
+            stack.enter_context(pipe)
+            context.Process(target=train_on_demand, args=(opt, model_type, other_end), daemon=True).start()
             other_end.close()
-        seconds: list[list[float]] = [[], []]
-        for repetition in range(REPETITIONS + 1):
-            for pipe, own in zip(pipes, seconds):
-                pipe.send(STEPS)
-                taken = pipe.recv()
-                if repetition:  # the first one warms up
-                    own.append(taken)
-    return [statistics.median(own) for own in seconds]
+            ways[model_type] = partial(ask_for_steps, pipe)
+        return interleaved_medians(ways, REPETITIONS, name)
 
 
-def train_when_told(opt: Mapping[str, Any], model_type: str, pipe: Connection) -> None:
-    """Makes as many steps as it is told, and answers with the seconds, until the other end is closed."""
+def ask_for_steps(pipe: Connection) -> None:
+    pipe.send(STEPS)
+    pipe.recv()
+
+
+def train_on_demand(opt: Mapping[str, Any], model_type: str, pipe: Connection) -> None:
+    """Makes as many steps as the other end asks for, and answers, until that end is closed."""
     logging.getLogger('basicsr').setLevel(logging.WARNING)
     model = model_of(opt, model_type)
     with suppress(EOFError):
         while steps := pipe.recv():
-            start = time.perf_counter()
             train(model, steps)
-            pipe.send(time.perf_counter() - start)
+            pipe.send('done')
 
 
 def train(model: Any, steps: int) -> None:

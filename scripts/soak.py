@@ -41,11 +41,11 @@ class Sample:
     """What the processes of a command use at a moment.
 
     Attributes:
-        seconds (float): Since its start.
-        memory (float): What is neither shared nor mapped from files, MB. How much of the files counts as the
+        seconds: Since its start.
+        memory: What is neither shared nor mapped from files, MB. How much of the files counts as the
             command's own depends on what else runs.
-        files (int): Open file descriptors.
-        threads (int): Threads.
+        files: Open file descriptors.
+        threads: Threads.
     """
 
     seconds: float
@@ -123,7 +123,7 @@ def commands(iterations: int) -> dict[str, list[str]]:
 
 
 def watch(command: Sequence[str], folder: Path) -> list[Sample]:
-    """Runs a command and samples what it and its children use, twice a second."""
+    """Runs a command and samples its resources and its children's, twice a second."""
     samples = []
     start = time.monotonic()
     with (folder / 'log.txt').open('wb') as log:

@@ -42,7 +42,7 @@ install() {
     if [ "$1" = oldest ]; then
         python -m pip install -q --no-deps -e . &&
             lower_bounds >"$VIRTUAL_ENV/oldest.txt" &&
-            export PIP_CONSTRAINT="$VIRTUAL_ENV/oldest.txt" || return
+            export PIP_CONSTRAINT="$VIRTUAL_ENV/oldest.txt" || return # which holds for what pip builds, too
     fi
     python -m pip install -q --upgrade --upgrade-strategy eager -e '.[test]' && srsenet install-basicsr
 }
@@ -51,9 +51,17 @@ versions() {
     python - $packages <<'PYTHON'
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-print(' | '.join([platform.python_version(), *(version(name) for name in sys.argv[1:])]))
+
+def installed(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return 'none'
+
+
+print(' | '.join([platform.python_version(), *map(installed, sys.argv[1:])]))
 PYTHON
 }
 
@@ -68,7 +76,7 @@ for row in $rows; do
     [ -d "$VIRTUAL_ENV" ] || "$interpreter" -m venv "$VIRTUAL_ENV"
     outcome=$(
         export PATH="$VIRTUAL_ENV/bin:$PATH" OMP_NUM_THREADS=1
-        { install "${row#*-}" && python -m pytest -n 2 --dist loadfile -m "not slow" "$@"; } 2>&1 | tee /dev/stderr | tail -1
+        { install "${row#*-}" && python -m pytest -n 2 --dist loadfile -m "not slow" "$@"; } 2>&1 | tee >(cat >&2) | tail -1
     ) || status=1
     table+=("| $row | $(PATH="$VIRTUAL_ENV/bin:$PATH" versions) | ${outcome//=/} |")
 done

@@ -41,77 +41,101 @@ def _fail(message: object, status: int = 1) -> int:
     return status
 
 
+# argparse's own name for what add_subparsers returns is private.
+_Commands = Any
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='srsenet', description='SrSENet super-resolution for BasicSR.')
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
+    _add_upscale(commands)
+    _add_export(commands)
+    _add_doctor(commands)
+    _add_install_basicsr(commands)
+    _add_convert(commands)
+    _add_compare(commands)
+    _add_prepare(commands)
+    return parser
 
-    upscale = commands.add_parser('upscale', help='upscale photographs')
-    upscale.add_argument('inputs', nargs='+', metavar='IN', help='images, folders of images, or patterns')
-    size = upscale.add_mutually_exclusive_group()
+
+def _add_upscale(commands: _Commands) -> None:
+    parser = commands.add_parser('upscale', help='upscale photographs')
+    parser.add_argument('inputs', nargs='+', metavar='IN', help='images, folders of images, or patterns')
+    size = parser.add_mutually_exclusive_group()
     size.add_argument('-s', '--scale', type=_factor, default=4.0, help='any number greater than 1; default: 4')
     size.add_argument('--width', type=_positive, metavar='PIXELS', help='width of the results')
     size.add_argument('--height', type=_positive, metavar='PIXELS', help='height of the results')
-    upscale.add_argument(
+    parser.add_argument(
         '-o', '--out', type=Path, help='folder, or file for a single image; default: NAME_x4.png beside the image'
     )
-    upscale.add_argument(
+    parser.add_argument(
         '--format', choices=('png', 'same'), default='png', help="of results in folders: png, or the image's own"
     )
-    upscale.add_argument('--overwrite', action='store_true', help='replace files that are there')
-    upscale.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
-    upscale.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
-    upscale.add_argument(
+    parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
+    parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
+    parser.add_argument(
         '--precision',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
         default='auto',
         help='auto: bf16 where the device computes in it; bf16 and fp16 save memory everywhere',
     )
-    upscale.add_argument(
+    parser.add_argument(
         '--self-ensemble', action='store_true', help='mean over eight flips and turns: a little better, 8 times slower'
     )
-    upscale.add_argument(
+    parser.add_argument(
         '--tile', type=_positive, metavar='PIXELS', help='upscale in tiles: still less memory, but not the same result'
     )
-    upscale.add_argument('--max-pixels', type=_positive, metavar='N', help="refuse larger images; default: Pillow's")
-    upscale.set_defaults(run=_upscale)
+    parser.add_argument('--max-pixels', type=_positive, metavar='N', help="refuse larger images; default: Pillow's")
+    parser.set_defaults(run=_upscale)
 
-    export = commands.add_parser('export', help='write the network for other tools')
-    export.add_argument('-s', '--scale', type=_scale, default=4, help="of the package's weights; default: 4")
-    export.add_argument(
+
+def _add_export(commands: _Commands) -> None:
+    parser = commands.add_parser('export', help='write the network for other tools')
+    parser.add_argument('-s', '--scale', type=_scale, default=4, help="of the package's weights; default: 4")
+    parser.add_argument(
         '--format', choices=('onnx', 'torchscript', 'pt2', 'safetensors'), required=True, help="pt2 is torch.export's"
     )
-    export.add_argument(
+    parser.add_argument(
         '--color',
         '--colour',
         choices=('rgb', 'net'),
         default='net',
         help="rgb: RGB in and out; net: what the network takes, which is Y for the package's; default: net",
     )
-    export.add_argument(
+    parser.add_argument(
         '--precision', choices=('fp32', 'fp16'), default='fp32', help='fp16: half the size of the file; default: fp32'
     )
-    export.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
-    export.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
-    export.set_defaults(run=_export)
+    parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
+    parser.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
+    parser.set_defaults(run=_export)
 
-    doctor = commands.add_parser('doctor', help='print versions, and what is mended in BasicSR and why')
-    doctor.set_defaults(run=_doctor)
 
-    install = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
-    install.set_defaults(run=_install_basicsr)
+def _add_doctor(commands: _Commands) -> None:
+    parser = commands.add_parser('doctor', help='print versions, and each patch of BasicSR with its reason')
+    parser.set_defaults(run=_doctor)
 
-    convert = commands.add_parser('convert', help='make published weights of VDSR or LapSRN x4 readable for BasicSR')
-    convert.add_argument('source', metavar='FILE', help='state dict, .pth or .safetensors')
-    convert.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
-    convert.set_defaults(run=_convert)
 
-    compare = commands.add_parser('compare', help='compare architectures: costs, PSNR and SSIM, pictures')
-    compare.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
-    compare.add_argument(
+def _add_install_basicsr(commands: _Commands) -> None:
+    parser = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
+    parser.set_defaults(run=_install_basicsr)
+
+
+def _add_convert(commands: _Commands) -> None:
+    parser = commands.add_parser('convert', help='make published weights readable for BasicSR')
+    parser.add_argument('source', metavar='FILE', help='LapSRN, VDSR, SRCNN or FSRCNN: .mat, .pth or .safetensors')
+    parser.add_argument('-o', '--out', type=Path, required=True, metavar='FILE.pth')
+    parser.set_defaults(run=_convert)
+
+
+def _add_compare(commands: _Commands) -> None:
+    parser = commands.add_parser('compare', help='compare architectures: costs, PSNR and SSIM, pictures')
+    parser.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
+    parser.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
     )
-    compare.add_argument(
+    parser.add_argument(
         '--import',
         dest='projects',
         nargs='+',
@@ -119,21 +143,35 @@ def _parser() -> argparse.ArgumentParser:
         metavar='MODULE',
         help='import modules that register architectures, such as my_project.archs; those of the working folder too',
     )
-    compare.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
-    compare.add_argument(
+    parser.add_argument('--benchmarks', type=Path, metavar='FOLDER', help='what prepare benchmark has made')
+    parser.add_argument(
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
     )
-    compare.add_argument(
-        '--results', type=_assignment, nargs='+', default=[], metavar='NAME=FOLDER', help='finished images; the same'
+    parser.add_argument(
+        '--results',
+        type=_assignment,
+        nargs='+',
+        default=[],
+        metavar='NAME=FOLDER',
+        help='finished images; {benchmark} too',
     )
-    compare.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
-    compare.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
-    compare.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
-    compare.add_argument(
+    parser.add_argument(
+        '--protocol',
+        choices=('uint8', 'double', 'ycbcr'),
+        default='uint8',
+        help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
+        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; default: uint8',
+    )
+    parser.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
+    parser.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    parser.add_argument(
         '--out', type=Path, default=Path('results/compare'), metavar='FOLDER', help='default: results/compare'
     )
-    compare.set_defaults(run=_compare)
+    parser.set_defaults(run=_compare)
 
+
+def _add_prepare(commands: _Commands) -> None:
     prepare = commands.add_parser('prepare', help='make training and benchmark data from HR images')
     kinds = prepare.add_subparsers(metavar='KIND', required=True)
     div2k = kinds.add_parser('div2k', help='DIV2K_train_HR.lmdb and DIV2K_train_LR_bicubic_X{2,4,8}.lmdb')
@@ -176,7 +214,6 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify)
     for kind in (div2k, folder, benchmark, verify):
         kind.add_argument('--workers', type=_positive, help='threads; default: one for each processor')
-    return parser
 
 
 class _Different(argparse.Action):
@@ -305,10 +342,11 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
+    if not args.archs and not args.results:
+        raise ValueError('there is nothing to compare: name --archs or --results.')
     if args.projects:
-        sys.path.append(
-            str(Path.cwd())
-        )  # last, so that no file of the working folder stands in for an installed package
+        # Last, so that no file of the working folder stands in for an installed package.
+        sys.path.append(str(Path.cwd()))
     register()
     from srsenet_plugin.compare import run
 
@@ -323,6 +361,7 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
+            protocol=args.protocol,
             projects=args.projects,
         )
     )
@@ -373,11 +412,11 @@ def _prepare_folder(args: argparse.Namespace) -> None:
 
 
 def _prepare_benchmark(args: argparse.Namespace) -> None:
-    from srsenet_plugin.prepare import benchmarks, packing
+    from srsenet_plugin.prepare import benchmark_folders, benchmarks
 
     for found in benchmarks.find_hr_images(args.source, args.out):
         _report(
-            packing.make_benchmark(
+            benchmark_folders.make_benchmark(
                 found.images, found.out, args.scales, args.workers, args.skip_bad, found.stem_end, found.benchmark
             )
         )

@@ -19,6 +19,13 @@ import skimage
 ROOT = Path(__file__).parents[1]
 PHOTOS = Path(skimage.__file__).parent / 'data'
 
+WITHOUT_PLUGIN = """
+import sys, types
+from torchvision.transforms.functional import rgb_to_grayscale
+module = sys.modules['torchvision.transforms.functional_tensor'] = types.ModuleType('functional_tensor')
+module.rgb_to_grayscale = rgb_to_grayscale
+"""
+
 
 def run(
     command: Sequence[object], cwd: Path | None = None, timeout: float = 600, status: int = 0, **environment: str
@@ -50,6 +57,22 @@ def write_photo(name: str, path: Path, box: tuple[int, int, int, int] | None = N
         img = img[top : top + height, left : left + width]
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), img)
+
+
+def save_network(path: Path, **options: int) -> Path:
+    """A small untrained network whose residual is not nothing, as BasicSR saves it."""
+    import torch
+
+    from srsenet_plugin import SrSENet
+
+    torch.manual_seed(0)
+    network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4, **options}
+    net = SrSENet(**{name: value for name, value in network_g.items() if name != 'type'})
+    net.conv_last.weight.data.normal_(0, 0.02)
+    net.body[0].se.fc1.weight.data *= 30  # gates that make much of the means
+    net.body[0].conv2.weight.data *= 10
+    torch.save({'params': net.state_dict(), 'network_g': network_g}, path)
+    return path
 
 
 def link_installed(folder: Path, without: tuple[str, ...]) -> None:
@@ -133,7 +156,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_photo('chelsea.png', folder / name / 'chelsea.png', (60, 100, 120, 160))
         write_photo('coffee.png', folder / name / 'coffee.png', (100, 200, 127, 101))
         # Imported here: only the command above is a subprocess, because each costs seconds.
-        from srsenet_plugin.prepare.packing import make_benchmark
+        from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
         make_benchmark(folder / name, folder / 'datasets' / name, [2, 4, 8])
     return folder

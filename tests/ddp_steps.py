@@ -1,4 +1,5 @@
-"""Run by test_distributed.py, alone and under torchrun: trains three steps on fixed batches and saves what came out.
+"""Run by test_distributed.py, alone and under torchrun: trains three steps on fixed batches, validates, and saves what
+came out.
 
 ddp_steps.py OUT NETWORK [-opt FILE --launcher pytorch]
 """
@@ -6,8 +7,11 @@ ddp_steps.py OUT NETWORK [-opt FILE --launcher pytorch]
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import torch
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.utils.options import parse_options
 
@@ -26,6 +30,8 @@ def main() -> None:
     opt['network_g'] = NETWORKS[network]
     opt['model_type'] = MODEL_TYPES[network]
     opt['train']['amp'] = 'off'  # the same gradients but for rounding, and no more of it than float32's
+    (Path(out) / 'experiment').mkdir(exist_ok=True)
+    opt['path']['experiments_root'] = f'{out}/experiment'  # of the training log
     rank, world_size = opt['rank'], opt['world_size']
     torch.manual_seed(rank)  # DDP has to give all ranks the first one's weights
     model = build_model(opt)
@@ -42,7 +48,18 @@ def main() -> None:
         model.feed_data({'lq': lq[own], 'gt': gt[own]})
         model.optimize_parameters(step)
         gradients.append({name: parameter.grad.clone() for name, parameter in net.named_parameters()})
-    torch.save({'weights': net.state_dict(), 'gradients': gradients}, f'{out}/{network}_{rank}of{world_size}.pth')
+    figures = {name: validated(model, Path(out, name), name) for name in ('one', 'three')}
+    saved = {'weights': net.state_dict(), 'gradients': gradients, 'figures': figures}
+    torch.save(saved, f'{out}/{network}_{rank}of{world_size}.pth')
+
+
+def validated(model: Any, folder: Path, name: str) -> dict[str, float]:
+    roots = {'dataroot_gt': str(folder / 'GTmod4'), 'dataroot_lq': str(folder / 'LRbicx4')}
+    options = {'name': name, 'type': 'PairedImageDataset', 'phase': 'val', 'scale': 4, 'color': 'y', **roots}
+    options['io_backend'] = {'type': 'disk'}
+    model.validation(build_dataloader(build_dataset(options), options), 3, None)
+    results = getattr(model, 'metric_results', {})  # SRModel validates on the first rank alone
+    return {metric: float(value) for metric, value in results.items()}
 
 
 if __name__ == '__main__':

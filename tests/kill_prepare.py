@@ -18,7 +18,7 @@ from pathlib import Path
 from killing import dying, forked
 
 from srsenet_plugin.data.whole_files import MARK
-from srsenet_plugin.prepare import packing
+from srsenet_plugin.prepare import benchmark_folders, packing
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter
 
@@ -29,7 +29,7 @@ def make(kind: str, source: Path, out: Path) -> None:
     if kind == 'pack':
         packing.pack_images(source, out, 'x', packing.Packing(SCALES, gt_size=32), workers=2)
     else:
-        packing.make_benchmark(source, out, SCALES, workers=2)
+        benchmark_folders.make_benchmark(source, out, SCALES, workers=2)
 
 
 def check_what_is_there(out: Path, expected: dict[str, bytes]) -> None:

@@ -6,26 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run, run_python, write_photo
+from conftest import ROOT, WITHOUT_PLUGIN, run, run_python, write_photo
 
 import srsenet_plugin
 
 pytestmark = pytest.mark.slow
 
 # What stock BasicSR needs on today's torchvision, for tests that keep the plugin out.
-WITHOUT_PLUGIN = """
-import sys, types
-from torchvision.transforms.functional import rgb_to_grayscale
-module = sys.modules['torchvision.transforms.functional_tensor'] = types.ModuleType('functional_tensor')
-module.rgb_to_grayscale = rgb_to_grayscale
-"""
 
 # An environment without BasicSR.
 WITHOUT_BASICSR = """
 import sys
 from importlib.machinery import PathFinder
-find_spec = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *args: None if name == 'basicsr' else find_spec(name, *args)
+finds = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name == 'basicsr' else finds(name, *args)
 """
 
 

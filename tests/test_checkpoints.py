@@ -12,7 +12,7 @@ from basicsr.archs import build_network
 from safetensors.torch import save_file
 from trainings import NETWORKS, assert_same_weights, batches, build, train
 
-from srsenet_plugin.models.accelerated_sr_model import TrainingStopped
+from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.weights import files
 
 

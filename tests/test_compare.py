@@ -25,7 +25,7 @@ from skimage.metrics import structural_similarity
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, import_projects
-from srsenet_plugin.prepare.packing import make_benchmark
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 ARCHS = {'SrSENet': SrSENet, 'SRCNN': SRCNN, 'FSRCNN': FSRCNN, 'VDSR': VDSR, 'DRCN': DRCN, 'LapSRN': LapSRN}
 
@@ -467,7 +467,7 @@ def test_one_failing_row_leaves_the_others(benchmarks: Path, tmp_path: Path, cap
     assert 'Traceback' not in printed
 
 
-def test_weights_of_another_scale_are_told(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_weights_of_another_scale_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     weights = weights_of(LapSRN, tmp_path / 'lapsrn.pth', num_feat=4, upscale=4)
     compare(
         *('--scale', 2, 4, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path),
@@ -520,12 +520,36 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
         (['img_a', 'img_2_a', 'img_b', 'img_2_b'], [None, None]),  # whose are they?
     ],
 )
-def test_finished_images_whose_names_begin_alike(tmp_path: Path, files: list[str], owners: list[str | None]) -> None:
-    for file in files:
-        (tmp_path / f'{file}.png').touch()
-    (tmp_path / 'img_2_psnr.txt').touch()
-    found = quality._results_of(['img', 'img_2'], tmp_path)
+def test_finished_images_whose_names_begin_alike(files: list[str], owners: list[str | None]) -> None:
+    found = quality.match_images(['img', 'img_2'], [Path(f'{file}.png') for file in files])
     assert [paths[0].stem if len(paths) == 1 else None for paths in found.values()] == owners
+
+
+@pytest.mark.parametrize(
+    ('names', 'files'),
+    [
+        (['baby', 'head'], ['baby_GT', 'head_GT']),
+        (['baby_GT', 'head_GT'], ['baby', 'head']),
+        (['baby', 'head'], ['babyx4', 'headx4']),
+        (['baby', 'head'], ['baby_x4_SR', 'head_x4_SR']),
+        (['baby', 'head'], ['baby-LapSRN', 'head-LapSRN']),
+        (['baby', 'head'], ['img_001_SRF_4_SelfExSR', 'img_002_SRF_4_SelfExSR']),
+        (['img_001', 'img_002'], ['img_001_SRF_4_SelfExSR', 'img_002_SRF_4_SelfExSR']),
+        (['img_001_SRF_4_HR', 'img_002_SRF_4_HR'], ['img_001_SRF_4_LapSRN', 'img_002_SRF_4_LapSRN']),
+        (['1', '10', '100'], ['1_x4', '10_x4', '100_x4']),
+    ],
+)
+def test_finished_images_by_their_authors_names(names: list[str], files: list[str]) -> None:
+    found = quality.match_images(names, [Path(f'{file}.png') for file in reversed(files)])
+    assert {name: [path.stem for path in paths] for name, paths in found.items()} == {
+        name: [file] for name, file in zip(names, files)
+    }
+
+
+def test_numbers_do_not_stand_for_numbered_images() -> None:
+    """SelfExSR numbers B100 too, but in an order that its names, 101085 and 3096, do not tell."""
+    found = quality.match_images(['101085', '3096'], [Path('img_001_SRF_4.png'), Path('img_002_SRF_4.png')])
+    assert found == {'101085': [], '3096': []}
 
 
 @pytest.mark.parametrize(
@@ -535,13 +559,13 @@ def test_finished_images_whose_names_begin_alike(tmp_path: Path, files: list[str
             ['--benchmarks', 'none'],
             'none holds no benchmark for x4. Make them with: srsenet prepare benchmark --source',
         ),
-        (['--weights', 'VDSR=x.pth'], '--weights VDSR: not among the --archs.'),
+        (['--weights', 'VDSR=x.pth'], 'there are weights of VDSR, but no such architecture is compared.'),
         (['--device', 'cuda:77'], 'The device cuda:77 cannot be used: '),
         (['--archs', 'VDSR', 'options/train_VDSR_x4.yml'], 'a name can be compared only once: VDSR, VDSR.'),
         (['--device', 'abacus'], 'The device abacus cannot be used: '),
     ],
 )
-def test_mistakes_are_told(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
     if '--archs' not in arguments:
         arguments = ['--archs', 'Bicubic', *arguments]
     compare('--scale', 4, '--out', tmp_path / 'out', *arguments, status=1)
@@ -738,7 +762,8 @@ def test_the_literal_command(benchmarks: Path, tmp_path: Path) -> None:
     printed = run([*command, '--paper'], tmp_path)
     assert 'Tables, pictures and images are in results/compare.' in printed
     found = read(tmp_path / 'results/compare')['4']
-    weights = 180 * 320 * (25 * 56 + 2 * 56 * 12 + 4 * 9 * 12 * 12 + 81 * 56)  # each once for each LR pixel
-    assert found['FSRCNN']['complexity']['macs'] == weights
+    # Each weight once for each LR pixel; those of the deconvolution for the replicated ones around the image too.
+    macs = 180 * 320 * (25 * 56 + 2 * 56 * 12 + 4 * 9 * 12 * 12) + 182 * 322 * 81 * 56
+    assert found['FSRCNN']['complexity']['macs'] == macs
     assert found['FSRCNN']['memory'] > 1e6
     assert 'Traceback' not in printed

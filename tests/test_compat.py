@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import run, run_python
-from test_autoload import WITHOUT_PLUGIN
+from conftest import WITHOUT_PLUGIN, run, run_python
 
 from srsenet_plugin.toolbox import compat
 

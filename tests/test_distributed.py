@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, run
+from conftest import ROOT, run, write_photo
+
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 pytestmark = pytest.mark.slow
 STEPS = ROOT / 'tests/ddp_steps.py'
@@ -13,6 +15,11 @@ STEPS = ROOT / 'tests/ddp_steps.py'
 
 @pytest.mark.parametrize('network', ['SrSENet', 'MSRResNet'])
 def test_two_processes_equal_one_with_the_same_global_batch(workspace: Path, tmp_path: Path, network: str) -> None:
+    photographs = [('coffee.png', (0, 0, 48, 64)), ('chelsea.png', (0, 0, 64, 48)), ('rocket.jpg', (0, 0, 52, 56))]
+    for name, count in (('one', 1), ('three', 3)):
+        for photo, box in photographs[:count]:
+            write_photo(photo, tmp_path / 'photos' / name / f'{photo[:4]}.png', box)
+        make_benchmark(tmp_path / 'photos' / name, tmp_path / name, [4])
     option = ['-opt', 'options/train_SrSENet_x4.yml']
     run([sys.executable, STEPS, tmp_path, network, *option], workspace)
     torchrun = ['torchrun', '--standalone', '--nproc_per_node=2', STEPS, tmp_path, network, *option]
@@ -30,3 +37,8 @@ def test_two_processes_equal_one_with_the_same_global_batch(workspace: Path, tmp
     for step in range(3):
         for name, gradient in first['gradients'][step].items():
             assert torch.equal(gradient, second['gradients'][step][name]), name
+    for name, figures in one['figures'].items():  # with two ranks on one image, too
+        assert figures.keys() == {'psnr', 'ssim'}
+        assert first['figures'][name] == pytest.approx(figures, rel=1e-4)
+        if network == 'SrSENet':
+            assert second['figures'][name] == first['figures'][name]

@@ -13,9 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, write_photo
+from conftest import ROOT, save_network, write_photo
 from safetensors import safe_open
-from test_upscaler import save_network
 
 from srsenet_plugin import cli
 from srsenet_plugin.inference.upscaler import Upscaler

@@ -30,8 +30,9 @@ from srsenet_plugin import cli
 from srsenet_plugin.data import imresize
 from srsenet_plugin.data.manifest import read_manifest, write_manifest
 from srsenet_plugin.data.whole_files import MARK
+from srsenet_plugin.prepare.benchmark_folders import benchmark_folders, make_benchmark
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
-from srsenet_plugin.prepare.packing import Packing, benchmark_folders, lmdb_folders, make_benchmark, pack_images
+from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 from srsenet_plugin.prepare.staging import LOCK
 
 

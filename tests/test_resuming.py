@@ -15,8 +15,8 @@ from trainings import NETWORKS, assert_same_weights, batches, build, train
 
 from srsenet_plugin.data.whole_files import MARK
 from srsenet_plugin.models import checkpoints
-from srsenet_plugin.models.accelerated_sr_model import TrainingStopped
 from srsenet_plugin.models.random_states import RandomStates
+from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.weights import files
 
 

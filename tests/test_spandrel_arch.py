@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import spandrel
 import torch
-from conftest import PHOTOS, ROOT, run_python
+from conftest import PHOTOS, ROOT, run_python, save_network
 from PIL import Image
-from test_upscaler import save_network
 
 import srsenet_plugin.spandrel_arch
 from srsenet_plugin.inference.upscaler import Upscaler

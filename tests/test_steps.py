@@ -17,7 +17,7 @@ from trainings import NETWORKS, assert_same_weights, batches, build, train
 
 from srsenet_plugin.data.draws import Draw
 from srsenet_plugin.machine import precision
-from srsenet_plugin.models.accelerated_sr_model import TrainingStopped
+from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
 

@@ -114,6 +114,15 @@ def test_the_same_names_are_free_in_other_models(opt: dict, tmp_path: Path, monk
     parse(opt, tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize('name', ['NoModel', 'SRGANModel', 3, ['SRModel']])
+def test_base_models(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any) -> None:
+    opt['base_model'] = name
+    message = refusal(opt, tmp_path, monkeypatch)
+    assert re.search(r'base_model: .* is not registered|base_model: SRGANModel has its own optimize_param', message)
+    opt['base_model'] = 'SwinIRModel'
+    parse(opt, tmp_path, monkeypatch)
+
+
 def test_values_that_fit(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opt['train'] |= {'amp': 'bf16', 'channels_last': True, 'compile': False, 'accumulate': 4}
     opt['train'] |= {'grad_clip': 1, 'max_bad_steps': 1}

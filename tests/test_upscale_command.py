@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import run, write_photo
+from conftest import run, save_network, write_photo
 from numpy.typing import NDArray
 from PIL import Image
-from test_upscaler import save_network
 
 from srsenet_plugin import cli
 from srsenet_plugin.data import imresize

@@ -7,28 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS
+from conftest import PHOTOS, save_network
 from numpy.typing import NDArray
 from PIL import Image
 
 import srsenet_plugin
-from srsenet_plugin import SrSENet
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.compare import quality
 from srsenet_plugin.inference import upscaler
 from srsenet_plugin.inference.upscaler import Upscaler
-
-
-def save_network(path: Path, **options: int) -> Path:
-    """A small untrained network whose residual is not nothing, as BasicSR saves it."""
-    torch.manual_seed(0)
-    network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4, **options}
-    net = SrSENet(**{name: value for name, value in network_g.items() if name != 'type'})
-    net.conv_last.weight.data.normal_(0, 0.02)
-    net.body[0].se.fc1.weight.data *= 30  # gates that make much of the means
-    net.body[0].conv2.weight.data *= 10
-    torch.save({'params': net.state_dict(), 'network_g': network_g}, path)
-    return path
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""Architectures, a file each. ``ARCHS`` lists what is registered."""
+"""Architectures, a file each. ``ARCHS`` lists those that are registered."""
 
 from srsenet_plugin.archs.bicubic_arch import Bicubic
 from srsenet_plugin.archs.drcn_arch import DRCN

@@ -48,8 +48,8 @@ class BilinearUpConv(nn.ConvTranspose2d):
     at x2.
 
     Args:
-        num_ch (int): Channels of the image.
-        scale (int): Scale, 2 or more.
+        num_ch: Channels of the image.
+        scale: Scale, 2 or more.
     """
 
     def __init__(self, num_ch: int, scale: int) -> None:

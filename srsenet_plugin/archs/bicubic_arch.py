@@ -17,11 +17,11 @@ class BicubicEnlarge(nn.Module):
     """Enlarges by an integer scale: Keys' kernel with a = -0.5, edges mirrored, one dimension after the other.
 
     It runs on the images' device and lets gradients through. Half-precision images are enlarged in float32, also under
-    autocast, because what a network adds to the result is much smaller than their rounding.
+    autocast, because a network adds values to the result that are much smaller than their rounding.
 
     Args:
-        upscale (int): Scale, 2 or more.
-        round_values (bool): Round the values to integers from 0 to 255 after each dimension, half away from zero, as
+        upscale: Scale, 2 or more.
+        round_values: Round the values to integers from 0 to 255 after each dimension, half away from zero, as
             MATLAB does with uint8 images. Default: False.
     """
 
@@ -51,7 +51,7 @@ class BicubicEnlarge(nn.Module):
         planes = x.reshape(num * channels, 1, height + 4, width)
         out = F.conv2d(planes, self.weights.to(x.dtype)[..., None]).transpose(1, 2)
         if self.round_values:
-            # Half up is half away from zero here: what is negative becomes 0 either way.
+            # Half up is half away from zero here: negative values become 0 either way.
             out = (out + 0.5).floor().clamp(0, 255)
         return out.reshape(num, channels, -1, width)
 
@@ -63,8 +63,8 @@ class Bicubic(nn.Module):
     rounds uint8 images between the two dimensions too. So does this, equal to MATLAB to the last bit at x2, x4 and x8.
 
     Args:
-        upscale (int): Scale, 2 or more. Default: 4.
-        uint8 (bool): Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
+        upscale: Scale, 2 or more. Default: 4.
+        uint8: Treat images as 8-bit ones, and round where MATLAB does. Otherwise they are enlarged in floating
             point, and gradients flow through. Default: True.
 
     Raises:
@@ -82,10 +82,10 @@ class Bicubic(nn.Module):
         """Enlarges images.
 
         Args:
-            x (Tensor): Shape (N, C, H, W) with any number of channels, range [0, 1].
+            x: Shape (N, C, H, W) with any number of channels, range [0, 1].
 
         Returns:
-            Tensor: Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
+            Shape (N, C, upscale * H, upscale * W); range [0, 1], or about that without ``uint8``.
         """
         if not self.uint8:
             return self.enlarge(x)

@@ -21,14 +21,14 @@ class DRCN(nn.Module):
     weights, the 1,774 k of the literature, and biases and the weights of the average besides.
 
     Args:
-        num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
-        num_out_ch (int): Channels of the SR image; equal to ``num_in_ch``. Default: 1.
-        num_feat (int): Channels of the features. Default: 256.
-        num_recursion (int): Times that the inference network is applied, the paper's D. Default: 16.
-        upscale (int): Scale, 2 or more. Default: 4.
+        num_in_ch: Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB.
+        num_out_ch: Channels of the SR image; equal to ``num_in_ch``.
+        num_feat: Channels of the features.
+        num_recursion: Times that the inference network is applied, the paper's D.
+        upscale: Scale, 2 or more.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     supervises_all_outputs = True
@@ -70,11 +70,11 @@ class DRCN(nn.Module):
         """Upscales LR images.
 
         Args:
-            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1].
+            x: Shape (N, num_in_ch, H, W), range [0, 1].
 
         Returns:
-            Tensor | tuple[Tensor, ...]: Shape (N, num_out_ch, upscale * H, upscale * W). In training mode the
-                prediction of each recursion and, at last, their average: what ``DeepSupervisionLoss`` takes.
+            Shape (N, num_out_ch, upscale * H, upscale * W). In training mode the prediction of each recursion and, at
+                last, their average, as ``DeepSupervisionLoss`` takes them.
         """
         enlarged = self.enlarge(x)
         feat = self.embedding(enlarged)

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1608.00367.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from srsenet_plugin.archs.arch_util import init_conv, require_int
 
@@ -14,18 +15,19 @@ from srsenet_plugin.archs.arch_util import init_conv, require_int
 class FSRCNN(nn.Module):
     """FSRCNN(d, s, m): feature extraction, shrinking, m mappings, expanding, and a 9x9 deconvolution (section 3.2).
 
-    With the defaults 12,464 weights, and biases and PReLUs besides.
+    The defaults are the authors' network: 12,464 weights, a bias for each channel, and a one-slope PReLU after each
+    convolution. Edges are replicated, as in the authors' code.
 
     Args:
-        num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
-        num_out_ch (int): Channels of the SR image. Default: 1.
-        num_feat (int): The paper's d, the channels of the features. Default: 56.
-        num_shrink (int): The paper's s, the channels of the mappings. Default: 12.
-        num_mapping (int): The paper's m, the number of mappings. Default: 4.
-        upscale (int): Scale, 2 or more. Default: 4.
+        num_in_ch: Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB.
+        num_out_ch: Channels of the SR image.
+        num_feat: The paper's d, the channels of the features.
+        num_shrink: The paper's s, the channels of the mappings.
+        num_mapping: The paper's m, the number of mappings.
+        upscale: Scale, 2 or more.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(
@@ -44,14 +46,19 @@ class FSRCNN(nn.Module):
         require_int('FSRCNN', 'num_shrink', num_shrink, 1)
         require_int('FSRCNN', 'num_mapping', num_mapping, 1)
         require_int('FSRCNN', 'upscale', upscale, 2)
-        self.conv_first = nn.Sequential(nn.Conv2d(num_in_ch, num_feat, 5, padding=2), nn.PReLU(num_feat))
-        self.shrink = nn.Sequential(nn.Conv2d(num_feat, num_shrink, 1), nn.PReLU(num_shrink))
-        mappings = [nn.Conv2d(num_shrink, num_shrink, 3, padding=1) for _ in range(num_mapping)]
-        self.body = nn.Sequential(*mappings, nn.PReLU(num_shrink))
-        self.expand = nn.Sequential(nn.Conv2d(num_shrink, num_feat, 1), nn.PReLU(num_feat))
+        self.conv_first = _conv_and_prelu(num_in_ch, num_feat, 5)
+        self.shrink = _conv_and_prelu(num_feat, num_shrink, 1)
+        self.body = nn.Sequential(*(_conv_and_prelu(num_shrink, num_shrink, 3) for _ in range(num_mapping)))
+        self.expand = _conv_and_prelu(num_shrink, num_feat, 1)
         kernel_size = max(9, upscale + (upscale + 1) % 2)  # odd, and without gaps beyond x9
+        # The pixel that is replicated at each edge becomes ``upscale`` pixels, which are left out.
         self.upconv = nn.ConvTranspose2d(
-            num_feat, num_out_ch, kernel_size, upscale, kernel_size // 2, output_padding=upscale - 1
+            num_feat,
+            num_out_ch,
+            kernel_size,
+            upscale,
+            padding=upscale + kernel_size // 2,
+            output_padding=upscale - 1,
         )
         self._init_weights()
 
@@ -64,4 +71,10 @@ class FSRCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscales (N, num_in_ch, H, W) to (N, num_out_ch, upscale * H, upscale * W); range [0, 1]."""
-        return self.upconv(self.expand(self.body(self.shrink(self.conv_first(x)))))
+        feat = self.expand(self.body(self.shrink(self.conv_first(x))))
+        return self.upconv(F.pad(feat, (1, 1, 1, 1), mode='replicate'))
+
+
+def _conv_and_prelu(num_in_ch: int, num_out_ch: int, kernel_size: int) -> nn.Sequential:
+    conv = nn.Conv2d(num_in_ch, num_out_ch, kernel_size, padding=kernel_size // 2, padding_mode='replicate')
+    return nn.Sequential(conv, nn.PReLU())

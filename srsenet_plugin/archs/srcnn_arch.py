@@ -16,16 +16,16 @@ class SRCNN(nn.Module):
     """SRCNN: three convolutions on the bicubic-enlarged image (section 3.1).
 
     ``mapping_kernel_size`` 5 is the 9-5-5 network with 57,184 weights and biases besides, whose results the paper
-    compares with others; 1 is 9-1-5 with 8,032.
+    compares with others; 1 is 9-1-5 with 8,032. Edges are replicated, as in the authors' code.
 
     Args:
-        num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
-        num_out_ch (int): Channels of the SR image. Default: 1.
-        upscale (int): Scale, 2 or more. Default: 4.
-        mapping_kernel_size (int): Odd kernel size of the second convolution. Default: 5.
+        num_in_ch: Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB.
+        num_out_ch: Channels of the SR image.
+        upscale: Scale, 2 or more.
+        mapping_kernel_size: Odd kernel size of the second convolution.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(self, num_in_ch: int = 1, num_out_ch: int = 1, upscale: int = 4, mapping_kernel_size: int = 5) -> None:
@@ -37,9 +37,9 @@ class SRCNN(nn.Module):
         if mapping_kernel_size % 2 == 0:
             raise ValueError(f'SRCNN: mapping_kernel_size must be odd; got {mapping_kernel_size}')
         self.enlarge = BicubicEnlarge(upscale)
-        self.conv1 = nn.Conv2d(num_in_ch, 64, 9, padding=4)
-        self.conv2 = nn.Conv2d(64, 32, mapping_kernel_size, padding=mapping_kernel_size // 2)
-        self.conv3 = nn.Conv2d(32, num_out_ch, 5, padding=2)
+        self.conv1 = _conv(num_in_ch, 64, 9)
+        self.conv2 = _conv(64, 32, mapping_kernel_size)
+        self.conv3 = _conv(32, num_out_ch, 5)
         self.relu = nn.ReLU(inplace=True)
         for conv in (self.conv1, self.conv2, self.conv3):
             init_conv(conv, lambda weight: nn.init.normal_(weight, std=0.001))  # section 3.3
@@ -48,3 +48,7 @@ class SRCNN(nn.Module):
         """Upscales (N, num_in_ch, H, W) to (N, num_out_ch, upscale * H, upscale * W); range [0, 1]."""
         out = self.relu(self.conv1(self.enlarge(x)))
         return self.conv3(self.relu(self.conv2(out)))
+
+
+def _conv(num_in_ch: int, num_out_ch: int, kernel_size: int) -> nn.Conv2d:
+    return nn.Conv2d(num_in_ch, num_out_ch, kernel_size, padding=kernel_size // 2, padding_mode='replicate')

@@ -21,9 +21,9 @@ class SELayer(nn.Module):
     """Squeeze-and-excitation: scales each channel by a gate computed from the means of all channels (III.B, Fig. 3).
 
     Args:
-        num_feat (int): Channels. Default: 64.
-        reduction (int): The bottleneck has ``num_feat // reduction`` hidden units. Default: 16.
-        negative_slope (float): Slope of the LeakyReLU between the two layers. Default: 0.2.
+        num_feat: Channels. Default: 64.
+        reduction: The bottleneck has ``num_feat // reduction`` hidden units. Default: 16.
+        negative_slope: Slope of the LeakyReLU between the two layers. Default: 0.2.
     """
 
     def __init__(self, num_feat: int = 64, reduction: int = 16, negative_slope: float = 0.2) -> None:
@@ -48,9 +48,9 @@ class SrSEBlock(nn.Module):
     """Residual block: two 3x3 convolutions, each with LeakyReLU, then channel gates, then the block's input (Fig. 2).
 
     Args:
-        num_feat (int): Channels. Default: 64.
-        reduction (int): See :class:`SELayer`. Default: 16.
-        negative_slope (float): Slope of the LeakyReLUs. Default: 0.2.
+        num_feat: Channels. Default: 64.
+        reduction: See :class:`SELayer`. Default: 16.
+        negative_slope: Slope of the LeakyReLUs. Default: 0.2.
     """
 
     def __init__(self, num_feat: int = 64, reduction: int = 16, negative_slope: float = 0.2) -> None:
@@ -65,7 +65,7 @@ class SrSEBlock(nn.Module):
         return x + self.se(self.convs(x))
 
     def convs(self, x: Tensor) -> Tensor:
-        """What the gates scale: both convolutions with their activations."""
+        """The branch that the gates scale: both convolutions with their activations."""
         return self.act(self.conv2(self.act(self.conv1(x))))
 
 
@@ -107,16 +107,16 @@ class SrSENet(nn.Module):
     so an untrained network is bilinear upsampling.
 
     Args:
-        num_in_ch (int): Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
-        num_out_ch (int): Channels of the SR image; equal to ``num_in_ch``. Default: 1.
-        num_feat (int): Channels of the features. Default: 64.
-        num_block (int): SrSEBlocks. Default: 8.
-        upscale (int): Scale, 2 or more. Default: 4.
-        reduction (int): Reduction ratio of the SE layers; divides ``num_feat``. Default: 16.
-        negative_slope (float): Slope of all LeakyReLUs. Default: 0.2.
+        num_in_ch: Channels of the LR image: 1 for Y, as in the paper, or 3 for RGB. Default: 1.
+        num_out_ch: Channels of the SR image; equal to ``num_in_ch``. Default: 1.
+        num_feat: Channels of the features. Default: 64.
+        num_block: SrSEBlocks. Default: 8.
+        upscale: Scale, 2 or more. Default: 4.
+        reduction: Reduction ratio of the SE layers; divides ``num_feat``. Default: 16.
+        negative_slope: Slope of all LeakyReLUs. Default: 0.2.
 
     Raises:
-        ValueError: An argument is outside what is stated above.
+        ValueError: An argument is outside its range above.
     """
 
     def __init__(
@@ -163,11 +163,11 @@ class SrSENet(nn.Module):
         """Upscales LR images.
 
         Args:
-            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1]. Y is the luma of MATLAB's rgb2ycbcr, from 16/255 to
+            x: Shape (N, num_in_ch, H, W), range [0, 1]. Y is the luma of MATLAB's rgb2ycbcr, from 16/255 to
                 235/255.
 
         Returns:
-            Tensor: Shape (N, num_out_ch, upscale * H, upscale * W), range about [0, 1], not clipped.
+            Shape (N, num_out_ch, upscale * H, upscale * W), range about [0, 1], not clipped.
         """
         feat = self.body(self.act(self.conv_first(x)))
         residual = self.conv_last(self.act(self.upconv(feat)))

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
-import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from srsenet_plugin.machine.timing import interleaved_medians
 
 OUTPUT_HEIGHT, OUTPUT_WIDTH = 720, 1280
 ROUNDS = 3  # of timing, after one to warm up
+SMALL_SIDE = 24  # of the images that multiply-adds are counted with, in pixels, at least
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """What does not depend on the machine.
+    """The costs that do not depend on the machine.
 
     Attributes:
-        params (int): Parameters.
-        layers (int): Convolutions and transposed convolutions, as Table I counts them: a recursive one once.
-        macs (int): Multiply-adds, by mmengine's analysis.
-        activations (int): Values that convolutions and matrix products put out, by mmengine's analysis.
+        params: Parameters.
+        layers: Convolutions and transposed convolutions, as Table I counts them: a recursive one once.
+        macs: Multiply-adds, by mmengine's analysis.
+        activations: Values that convolutions and matrix products put out, by mmengine's analysis.
     """
 
     params: int
@@ -56,7 +57,7 @@ def complexity(net: nn.Module, channels: int, scale: int) -> Complexity:
     """
     window = getattr(net, 'window_size', 1)
     height, width = (-(-side // window) * window for side in lr_image(channels, scale).shape[2:])
-    side = -(-24 // window) * window
+    side = -(-SMALL_SIDE // window) * window
     one, two, four = (_count(net, channels, *size) for size in ((side, side), (side, 2 * side), (2 * side, 2 * side)))
     if all(c - a == 3 * (b - a) for a, b, c in zip(one, two, four)):
         pixels = height * width - side**2
@@ -99,39 +100,32 @@ def _quiet() -> Iterator[None]:
 def latencies(
     nets: Mapping[str, tuple[nn.Module, int]], scale: int, device: torch.device
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Median seconds for an output of 1280x720, in float32. The networks take turns, so that all see the same machine.
+    """Median seconds for an output of 1280x720, in float32.
 
     Args:
-        nets (Mapping[str, tuple[nn.Module, int]]): Networks and their channels, by name.
-        scale (int): Scale.
-        device (torch.device): Where to run them.
+        nets: Networks and their channels, by name.
+        scale: Scale.
+        device: Where to run them.
 
     Returns:
-        tuple[dict[str, float], dict[str, str]]: Seconds by name; and what went wrong, by name.
+        Seconds by name; and what went wrong, by name.
     """
     imgs = {name: lr_image(channels, scale, device) for name, (_, channels) in nets.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in nets}
     problems: dict[str, str] = {}
-    turns = [name for _ in range(1 + ROUNDS) for name in nets]
+
+    def run(name: str) -> None:
+        if name in problems:
+            return
+        try:
+            nets[name][0].to(device)(imgs[name])
+            if device.type == 'cuda':
+                torch.cuda.synchronize(device)
+        except Exception as error:  # architectures are anybody's code
+            problems[name] = f'{type(error).__name__}: {error}'.partition('\n')[0]
+
     with torch.no_grad(), _quiet():
-        for name in tqdm(turns, f'time x{scale}', unit='run', leave=False):
-            if name in problems:
-                continue
-            try:
-                net = nets[name][0].to(device)
-                _wait(device)
-                start = time.perf_counter()
-                net(imgs[name])
-                _wait(device)
-                seconds[name].append(time.perf_counter() - start)
-            except Exception as error:  # architectures are anybody's code
-                problems[name] = f'{type(error).__name__}: {error}'.partition('\n')[0]
-    return {name: statistics.median(runs[1:]) for name, runs in seconds.items() if name not in problems}, problems
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
+        seconds = interleaved_medians({name: partial(run, name) for name in nets}, ROUNDS, f'time x{scale}')
+    return {name: median for name, median in seconds.items() if name not in problems}, problems
 
 
 def peak_memory(

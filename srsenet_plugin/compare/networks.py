@@ -37,9 +37,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         'upsampler': 'pixelshuffle',
     },
 }
-# Of the numbers of blocks, channels and so on that a file of weights may ask for. Files come from anybody, and the
-# network is built before its weights turn out not to fit. SwinIR's come to 326.
-LARGEST_SUM = 1024
+# Files of weights come from anybody, and the network is built before its weights turn out not to fit. So the numbers of
+# blocks, channels and so on in its options may not add up to more. SwinIR's come to 326.
+MOST_BLOCKS_AND_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Network:
     """A network of one scale.
 
     Attributes:
-        name (str): Its name in tables.
-        options (Mapping): As ``network_g`` of an option file takes them.
-        channels (int): Channels of its images: 1 for Y, 3 for RGB.
-        weights (Mapping[str, Tensor] | None): Its weights, if there are any.
-        no_weights (str): Why there are none, if any were given.
-        weights_file (str): Where they come from.
+        name: Its name in tables.
+        options: As ``network_g`` of an option file takes them.
+        channels: Channels of its images: 1 for Y, 3 for RGB.
+        weights: Its weights, if there are any.
+        no_weights: Why there are none, if any were given.
+        weights_file: Where they come from.
     """
 
     name: str
@@ -133,9 +133,9 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
     there, or ``params``; published files that :mod:`srsenet_plugin.weights.convert` knows are taken as they are.
 
     Args:
-        spec (str): Name of a registered architecture, or an option file.
-        scale (int): Scale, 2 or more.
-        weights_file (str | PathLike, optional): Its weights.
+        spec: Name of a registered architecture, or an option file.
+        scale: Scale, 2 or more.
+        weights_file: Its weights.
 
     Raises:
         ValueError: There is no such architecture or file, the architecture has no scale, or the weights are damaged or
@@ -149,14 +149,14 @@ def find_network(spec: str, scale: int, weights_file: str | os.PathLike[str] | N
             'or name an option file, or import the module that registers it.'
         )
     options = PUBLISHED.get(arch_name, {}) | options
-    weights, made_for, scales = (None, {}, []) if weights_file is None else _read_weights(weights_file)
-    if made_for.get('type', arch_name) != arch_name:
-        raise ValueError(f'{weights_file} holds weights of {made_for["type"]}, not of {arch_name}.')
+    weights, stated, scales = (None, {}, []) if weights_file is None else _read_weights(weights_file)
+    if stated.get('type', arch_name) != arch_name:
+        raise ValueError(f'{weights_file} holds weights of {stated["type"]}, not of {arch_name}.')
     parameters = inspect.signature(ARCH_REGISTRY.get(arch_name)).parameters
     scale_name = next((name for name in ('upscale', 'scale') if name in parameters), None)
     if scale_name is None:
         raise ValueError(f'{arch_name} has no argument upscale or scale: it is no network for super-resolution.')
-    options = options | made_for | {scale_name: scale}
+    options = options | stated | {scale_name: scale}
     no_weights = ''
     if scales and scale not in scales:
         weights, no_weights = None, f'{weights_file} is for {", ".join(f"x{scale}" for scale in scales)}'
@@ -188,25 +188,22 @@ def _from_option_file(path: str) -> dict[str, Any]:
 
 
 def _read_weights(path: str | os.PathLike[str]) -> tuple[Mapping[str, Tensor], dict[str, Any], list[int]]:
-    """The weights of a file, and the options and the scales that they are for as far as it tells them."""
+    """The weights of a file, and the options and the scales that they are for, if it states them."""
     try:
-        content = files.load(path)
+        content = convert.load(path)
         weights = files.weights_of(content, path, 'params_ema')
     except OSError as error:
         raise ValueError(f'{path} cannot be read: {error.strerror}') from error
-    converted = convert.convert_state_dict(weights)
-    if converted is not None:
-        content, weights = converted, converted['params']
-    made_for = content.get('network_g')
-    if not isinstance(made_for, Mapping):
+    stated = content.get('network_g')
+    if not isinstance(stated, Mapping):
         return weights, {}, []
-    if _sum_of_integers(made_for) > LARGEST_SUM:
-        raise ValueError(f'{path} asks for a network too large to be tried: {dict(made_for)}.')
-    scale = made_for.get('upscale', made_for.get('scale'))
+    if _sum_of_integers(stated) > MOST_BLOCKS_AND_CHANNELS:
+        raise ValueError(f'{path} asks for a network too large to be tried: {dict(stated)}.')
+    scale = stated.get('upscale', stated.get('scale'))
     scales = content.get('scales', [scale] if scale else [])
     if not isinstance(scales, list) or not all(isinstance(scale, int) for scale in scales):
         raise ValueError(f'{path} is for scales that are none: {scales}.')
-    return weights, dict(made_for), scales
+    return weights, dict(stated), scales
 
 
 def _sum_of_integers(options: Any) -> int:

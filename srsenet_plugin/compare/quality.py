@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class Benchmark:
     """The pairs of a benchmark at one scale.
 
     Attributes:
-        name (str): Such as ``Set5``.
-        scale (int): Scale of the LR images.
-        pairs (dict[str, tuple[Path, Path]]): Files of GT and LR image, by key.
+        name: Such as ``Set5``.
+        scale: Scale of the LR images.
+        pairs: Files of GT and LR image, by key.
     """
 
     name: str
@@ -58,13 +59,13 @@ def find_benchmarks(folder: Path, scale: int) -> list[Benchmark]:
     """Finds what ``srsenet prepare benchmark`` has made, the literature's benchmarks first.
 
     Args:
-        folder (Path): Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
-        scale (int): Scale.
+        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``, or is such a folder.
+        scale: Scale.
 
     Raises:
         ValueError: There are none for this scale, or a GT image has no LR image.
     """
-    gt_folders = sorted(folder.glob(f'*/GTmod{scale}'))
+    gt_folders = sorted(folder.glob(f'GTmod{scale}')) or sorted(folder.glob(f'*/GTmod{scale}'))
     if not gt_folders:
         raise ValueError(
             f'{folder} holds no benchmark for x{scale}. Make them with: '
@@ -84,19 +85,29 @@ def _benchmark(gt_folder: Path, scale: int) -> Benchmark:
     return Benchmark(gt_folder.parent.name, scale, pairs)
 
 
-def score(img: NDArray, gt: NDArray[np.uint8], scale: int) -> tuple[float, float]:
+PROTOCOLS = {
+    'uint8': 'LR images of 8 bits, as srsenet prepare makes them',
+    'double': "LapSRN's authors': LR images and results are not rounded",
+    'ycbcr': "the authors' of SRCNN, FSRCNN and VDSR: LR images are made from rounded YCbCr but not rounded, "
+    'Y of results and GT images is rounded',
+}
+"""How networks are evaluated, by name."""
+
+
+def score(img: NDArray, gt: NDArray[np.uint8], scale: int, protocol: str = 'uint8') -> tuple[float, float]:
     """PSNR and SSIM as BasicSR computes them on Y, ``scale`` pixels left out at the edges.
 
     Y of the GT image is not rounded, as in the evaluation code of LapSRN, whose figures Table I takes over. BasicSR's
     validators round it where the dataset gives Y (``color: y``), which costs up to 0.04 dB at x2.
 
     Args:
-        img (ndarray): Shape (H, W) for Y, or (H, W, 3) for BGR; range [0, 255], rounded.
-        gt (ndarray): Shape (H, W, 3), BGR, uint8.
-        scale (int): Pixels to leave out at each edge.
+        img: Shape (H, W) for Y, or (H, W, 3) for BGR; range [0, 255].
+        gt: Shape (H, W, 3), BGR, uint8.
+        scale: Pixels to leave out at each edge.
+        protocol: One of :data:`PROTOCOLS`; with ``ycbcr`` Y is rounded.
 
     Returns:
-        tuple[float, float]: PSNR in dB, SSIM.
+        PSNR in dB, SSIM.
 
     Raises:
         ValueError: The sizes differ, or one is below :func:`smallest_side`.
@@ -106,6 +117,8 @@ def score(img: NDArray, gt: NDArray[np.uint8], scale: int) -> tuple[float, float
     if _too_small(gt, scale):
         raise ValueError(f'is {gt.shape[1]}x{gt.shape[0]}, too small to be scored at x{scale}')
     y, gt_y = (to_y_channel(plane)[..., 0] if plane.ndim == 3 else plane for plane in (img, gt))
+    if protocol == 'ycbcr':
+        y, gt_y = np.round(y), np.round(gt_y)
     return float(calculate_psnr(y, gt_y, scale)), float(calculate_ssim(y, gt_y, scale))
 
 
@@ -118,21 +131,46 @@ def _too_small(gt: NDArray[np.uint8], scale: int) -> bool:
     return min(gt.shape[:2]) < smallest_side(scale)
 
 
-def upscale(net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int) -> tuple[NDArray, NDArray[np.uint8]]:
+def upscale(
+    net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int, protocol: str = 'uint8'
+) -> tuple[NDArray, NDArray[np.uint8]]:
     """Upscales an image by a network for Y, with bicubic CbCr, or for RGB.
 
+    Args:
+        net: The network, in eval mode.
+        channels: 1 or 3, channels of its images.
+        lr: The LR image in BGR, shape (H, W, 3); with protocols other than ``uint8`` the GT image, which is shrunk.
+        scale: Scale.
+        protocol: One of :data:`PROTOCOLS`.
+
     Returns:
-        tuple[ndarray, ndarray]: What is to be scored, Y (H, W) or BGR (H, W, 3), rounded; and the BGR image, uint8.
+        The image to be scored, Y (H, W) or BGR (H, W, 3), range [0, 255]; and the BGR image, uint8.
+
+    Raises:
+        ValueError: The protocol is ``ycbcr``, but the network takes RGB images.
     """
     img = lr.astype(np.float32) / 255
     if channels == 3:
-        bgr = _to_uint8(_forward(net, img[..., ::-1])[..., ::-1])
-        return bgr, bgr
+        if protocol == 'ycbcr':
+            raise ValueError('the protocol ycbcr is for networks of Y; this one takes RGB images')
+        out = _forward(net, (imresize(img, 1 / scale) if protocol == 'double' else img)[..., ::-1])[..., ::-1]
+        bgr = _to_uint8(out)
+        return (np.clip(out * 255, 0, 255) if protocol == 'double' else bgr), bgr
     ycbcr = bgr2ycbcr(img)
-    y = _to_uint8(_forward(net, ycbcr[..., :1])[..., 0])
+    if protocol == 'ycbcr':
+        ycbcr = _to_uint8(ycbcr).astype(np.float32) / 255
+    if protocol != 'uint8':
+        ycbcr = imresize(ycbcr, 1 / scale)
+    y = _forward(net, ycbcr[..., :1])[..., 0]
+    rounded = _to_uint8(y)
     ycbcr = imresize(ycbcr, scale)
-    ycbcr[..., 0] = y.astype(np.float32) / 255
-    return y.astype(np.float64), _to_uint8(ycbcr2bgr(ycbcr))
+    if protocol == 'ycbcr':
+        ycbcr = _to_uint8(ycbcr).astype(np.float32) / 255
+    ycbcr[..., 0] = rounded.astype(np.float32) / 255
+    bgr = _to_uint8(ycbcr2bgr(ycbcr))
+    if protocol == 'ycbcr':
+        return bgr, bgr
+    return (np.clip(y * 255.0, 0, 255) if protocol == 'double' else rounded).astype(np.float64), bgr
 
 
 def _forward(net: nn.Module, img: NDArray) -> NDArray[np.float32]:
@@ -147,7 +185,15 @@ def _to_uint8(img: NDArray) -> NDArray[np.uint8]:
     return np.clip(np.round(img * 255), 0, 255).astype(np.uint8)
 
 
-def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchmark, folder: Path, label: str) -> Scores:
+def evaluate_network(
+    net: nn.Module,
+    channels: int,
+    key: str,
+    benchmark: Benchmark,
+    folder: Path,
+    label: str,
+    protocol: str = 'uint8',
+) -> Scores:
     """Upscales a benchmark into a folder and scores the images, or reads their scores if it has been done.
 
     Images that are too small for a score are left out. Several processes may write into one folder: each image appears
@@ -160,7 +206,9 @@ def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchma
         benchmark: What to upscale.
         folder: Folder of the upscaled images and their scores. Of the same key, they are taken as they are.
         label: Name for the progress bar.
+        protocol: One of :data:`PROTOCOLS`.
     """
+    key = f'{key} {protocol}'
     stored = _stored_scores(key, folder)
     if stored is not None:
         return stored
@@ -171,8 +219,8 @@ def evaluate_network(net: nn.Module, channels: int, key: str, benchmark: Benchma
         gt = read_bgr(gt_path)
         if _too_small(gt, benchmark.scale):
             continue
-        scored, bgr = upscale(net, channels, read_bgr(lr), benchmark.scale)
-        scores[name] = score(scored, gt, benchmark.scale)
+        scored, bgr = upscale(net, channels, read_bgr(lr) if protocol == 'uint8' else gt, benchmark.scale, protocol)
+        scores[name] = score(scored, gt, benchmark.scale, protocol)
         png = cv2.imencode('.png', bgr)[1].tobytes()
         digests[name] = hashlib.sha256(png).hexdigest()
         with whole_file(folder / f'{name}.png') as part:
@@ -198,16 +246,19 @@ def _stored_scores(key: str, folder: Path) -> Scores | None:
     return scores
 
 
-def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[str, Path]] | None:
+def evaluate_images(
+    folder: Path, benchmark: Benchmark, protocol: str = 'uint8'
+) -> tuple[Scores, dict[str, Path]] | None:
     """Scores finished images. Those that are too small for a score are left out.
 
     Args:
-        folder: Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them.
-            An image is named as the GT image is, up to an underscore.
-        benchmark: What they are of.
+        folder: Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them; or the
+            images of this benchmark and no others. Names of images are for :func:`match_images`.
+        benchmark: The benchmark that they are of.
+        protocol: One of :data:`PROTOCOLS`.
 
     Returns:
-        Scores and files by key; None if there is no folder for the benchmark.
+        Scores and files by key; None if there is nothing for the benchmark.
 
     Raises:
         ValueError: An image is missing, cannot be read, or has another size.
@@ -215,10 +266,11 @@ def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[st
     place = next(
         (path for path in (folder / 'visualization' / benchmark.name, folder / benchmark.name) if path.is_dir()), None
     )
-    if place is None:
+    images = match_images(benchmark.pairs, _image_files(place or folder))
+    if place is None and (len(_image_files(folder)) != len(images) or not all(map(len, images.values()))):
         return None
     scores, files = {}, {}
-    for name, found in _results_of(benchmark.pairs, place).items():
+    for name, found in images.items():
         gt = read_bgr(benchmark.pairs[name][0])
         if _too_small(gt, benchmark.scale):
             continue
@@ -226,34 +278,55 @@ def evaluate_images(folder: Path, benchmark: Benchmark) -> tuple[Scores, dict[st
             raise ValueError(f'{place} holds {"several images" if found else "no image"} of {name}.')
         files[name] = path = found[0]
         try:
-            scores[name] = score(read_bgr(path), gt, benchmark.scale)
+            scores[name] = score(read_bgr(path), gt, benchmark.scale, protocol)
         except ValueError as error:
             raise ValueError(f'{path} {error}') from None
     return scores, files
 
 
-def _results_of(names: Collection[str], folder: Path) -> dict[str, list[Path]]:
-    """The files of each name: called like it, or like it with an underscore and more behind.
+def _image_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
 
-    Where one name is the beginning of another, as of img and img_2, img_2.png may belong to either. So an ending that
-    all names have decides; without one, a file belongs to the longest name that fits.
+
+def match_images(names: Collection[str], paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Finds the files of each GT image by its name, as authors write it.
+
+    A file is called like the GT image, with or without an ending such as ``_x4_SR`` or ``x4``. Where one name is the
+    beginning of another, as of img and img_2, img_2.png may belong to either. So an ending that all names have decides;
+    without one, a file belongs to the longest name that fits. Endings of GT images (``_HR``, ``_GT``, ``_SRF_4_HR``)
+    do not count. Files that are numbered, such as SelfExSR's ``img_001_SRF_4_SelfExSR.png``, are those of GT images
+    without numbers in alphabetical order, if there are as many.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    endings = set.intersection(*({path.stem[len(name) :] for path in paths if _fits(path, name)} for name in names))
+    plain = {name: re.sub(r'(_SRF_\d+)?(_HR|_GT)?$', '', name) for name in names}
+    if len(set(plain.values())) < len(plain):
+        plain = {name: name for name in names}
+    numbers = {path: re.match(r'img_(\d+)', path.stem) for path in paths}
+    if (
+        len(paths) == len(plain)
+        and all(numbers.values())
+        and not any(re.search(r'\d', name) for name in plain.values())
+    ):
+        ordered = sorted(paths, key=lambda path: path.stem)
+        return {name: [path] for name, path in zip(sorted(plain, key=str.lower), ordered)}
+    endings = set.intersection(
+        *({path.stem[len(name) :] for path in paths if _fits(path, name)} for name in plain.values())
+    )
     if '' in endings:
         endings = {''}
     if endings:
-        return {name: [path for path in paths if path.stem in {name + end for end in endings}] for name in names}
-    found: dict[str, list[Path]] = {name: [] for name in names}
+        return {
+            key: [path for path in paths if path.stem in {name + end for end in endings}] for key, name in plain.items()
+        }
+    found: dict[str, list[Path]] = {key: [] for key in plain}
     for path in paths:
-        fitting = [name for name in names if _fits(path, name)]
+        fitting = [key for key, name in plain.items() if _fits(path, name)]
         if fitting:
             found[max(fitting, key=len)].append(path)
     return found
 
 
 def _fits(path: Path, name: str) -> bool:
-    return f'{path.stem}_'.startswith(f'{name}_')
+    return path.stem.startswith(name) and re.match(r'$|[_-]|x\d', path.stem[len(name) :]) is not None
 
 
 def read_bgr(path: Path) -> NDArray[np.uint8]:

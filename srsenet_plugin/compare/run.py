@@ -31,16 +31,17 @@ class Comparison:
     """What to compare.
 
     Attributes:
-        archs (Sequence[str]): Names of registered architectures, or option files.
-        scales (Sequence[int]): Scales.
-        benchmarks (Path | None): Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
-        weights (Mapping[str, str]): Files of weights by name; ``{scale}`` in them stands for the scale.
-        results (Mapping[str, str]): Folders of finished images by name; the same.
-        out (Path): Folder for tables, pictures and upscaled images. What is in it already is not computed again.
-        timing (bool): Measure time and memory.
-        paper (bool): Show Table I's figures too.
-        device (str): ``auto``, or a device of torch's.
-        projects (Sequence[str]): Modules to import, such as ``my_project.archs``, because they register architectures.
+        archs: Names of registered architectures, or option files.
+        scales: Scales.
+        benchmarks: Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
+        weights: Files of weights by name; ``{scale}`` in them stands for the scale.
+        results: Folders of finished images by name; the same.
+        out: Folder for tables, pictures and upscaled images. What is in it already is not computed again.
+        timing: Measure time and memory.
+        paper: Show Table I's figures too.
+        device: ``auto``, or a device of torch's.
+        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`.
+        projects: Modules to import, such as ``my_project.archs``, because they register architectures.
     """
 
     archs: Sequence[str]
@@ -52,6 +53,7 @@ class Comparison:
     timing: bool = True
     paper: bool = False
     device: str = 'auto'
+    protocol: str = 'uint8'
     projects: Sequence[str] = ()
 
 
@@ -59,7 +61,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     """Compares, prints a table for each scale, and writes tables and pictures.
 
     Returns:
-        dict[int, list[Row]]: What was measured, by scale. What could not be is in the ``problems`` of its row.
+        What was measured, by scale. What could not be is in the ``problems`` of its row.
 
     Raises:
         ValueError: There is nothing to compare, no benchmark, or no such device; a name is there twice, or is given
@@ -69,12 +71,12 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     archs = [name_of(spec) for spec in comparison.archs]
     names = [*archs, *comparison.results]
     if not names:
-        raise ValueError('there is nothing to compare: name --archs or --results.')
+        raise ValueError('there is nothing to compare: name architectures or folders of finished images.')
     if len(set(names)) < len(names):
         raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
     unknown = comparison.weights.keys() - set(archs)
     if unknown:
-        raise ValueError(f'--weights {", ".join(sorted(unknown))}: not among the --archs.')
+        raise ValueError(f'there are weights of {", ".join(sorted(unknown))}, but no such architecture is compared.')
     device = find_device(comparison.device, ('cuda', 'cpu'))  # where time and memory are measured
     import_projects(comparison.projects)
     benchmarks = {
@@ -99,7 +101,7 @@ def _compare_scale(
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
     for spec in tqdm(comparison.archs, f'networks x{scale}', unit='network'):
-        row = Row(name_of(spec))
+        row = Row(name_of(spec), protocol=comparison.protocol)
         rows.append(row)
         try:
             network = find_network(spec, scale, _weights_file(comparison, row.method, scale))
@@ -112,14 +114,14 @@ def _compare_scale(
             if network.no_weights:
                 row.notes.append(network.no_weights)
             elif network.weights is not None or not row.complexity.params:
-                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder)
+                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, comparison.protocol)
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
     for name, folder_name in comparison.results.items():
-        row = Row(name)
+        row = Row(name, protocol=comparison.protocol)
         rows.append(row)
         try:
-            results[name] = _read_results(Path(folder_name.replace('{scale}', str(scale))), benchmarks)
+            results[name] = _read_results(folder_name.replace('{scale}', str(scale)), benchmarks, comparison.protocol)
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
     for row in rows:
@@ -166,14 +168,14 @@ def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> c
 
 
 def _evaluate(
-    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path
+    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: str
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     for benchmark in benchmarks:
         key = f'{network.digest()} {benchmark.digest()} {_code_version()}'
         place = folder / benchmark.name
         label = f'{network.name} {benchmark.name}'
-        scores = quality.evaluate_network(net, network.channels, key, benchmark, place, label)
+        scores = quality.evaluate_network(net, network.channels, key, benchmark, place, label, protocol)
         found[benchmark.name] = scores, {name: place / f'{name}.png' for name in scores}
     return found
 
@@ -192,13 +194,22 @@ def _code_version() -> str:
     return f'{basicsr.__version__} {torch.__version__} {code.hexdigest()}'
 
 
-def _read_results(folder: Path, benchmarks: Sequence[Benchmark]) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
-    if not folder.is_dir():
-        raise ValueError(f'{folder} is no folder.')
-    found = {benchmark.name: quality.evaluate_images(folder, benchmark) for benchmark in benchmarks}
-    if not any(found.values()):
-        raise ValueError(f'{folder} holds no folder {" or ".join(found)}, nor visualization with one of them.')
-    return {name: result for name, result in found.items() if result}
+def _read_results(
+    place: str, benchmarks: Sequence[Benchmark], protocol: str
+) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
+    found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
+    for benchmark in benchmarks:
+        folder = Path(place.replace('{benchmark}', benchmark.name))
+        if folder.is_dir():
+            result = quality.evaluate_images(folder, benchmark, protocol)
+            if result:
+                found[benchmark.name] = result
+        elif '{benchmark}' not in place:
+            raise ValueError(f'{folder} is no folder.')
+    if not found:
+        names = ' or '.join(benchmark.name for benchmark in benchmarks)
+        raise ValueError(f'{place} holds no folder {names}, nor visualization with one of them, nor the images of one.')
+    return found
 
 
 def _write(
@@ -206,7 +217,8 @@ def _write(
 ) -> None:
     names = [benchmark.name for benchmark in benchmarks]
     cells = table.cells(rows, names, scale, comparison.paper)
-    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y')
+    protocol = '' if comparison.protocol == 'uint8' else f', protocol {comparison.protocol}'
+    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y{protocol}')
     table.write_text(comparison.out / f'compare_x{scale}.md', table.markdown(cells))
     bubbles, crops = comparison.out / f'psnr_time_x{scale}.png', comparison.out / f'crops_x{scale}.png'
     if not pictures.draw_psnr_against_time(bubbles, rows, names, scale):

@@ -23,13 +23,14 @@ class Row:
     """What is known of one method at one scale.
 
     Attributes:
-        method (str): Its name.
-        complexity (Complexity | None): None for finished images.
-        latency (float | None): Seconds for an output of 1280x720.
-        memory (float | None): Bytes at the peak, for the same.
-        scores (dict[str, tuple[float, float]]): Mean PSNR (dB) and SSIM by benchmark.
-        notes (list[str]): Why scores are empty although weights were given, and which images they leave out.
-        problems (list[str]): What could not be measured, and why.
+        method: Its name.
+        complexity: None for finished images.
+        latency: Seconds for an output of 1280x720.
+        memory: Bytes at the peak, for the same.
+        scores: Mean PSNR (dB) and SSIM by benchmark.
+        protocol: How it was evaluated: one of :data:`quality.PROTOCOLS`.
+        notes: Why scores are empty although weights were given, and which images they leave out.
+        problems: What could not be measured, and why.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    protocol: str = 'uint8'
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -65,13 +67,13 @@ def cells(rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: boo
     """The table as text, its header first.
 
     Args:
-        rows (Sequence[Row]): What was measured.
-        benchmarks (Sequence[str]): Benchmarks, in order.
-        scale (int): Scale.
-        paper (bool): Add Table I's figures below those measured, and the differences; and its other methods.
+        rows: What was measured.
+        benchmarks: Benchmarks, in order.
+        scale: Scale.
+        paper: Add Table I's figures below those measured, and the differences; and its other methods.
 
     Returns:
-        list[list[str]]: Rows of equal length. What is not known is empty; nothing timed, no columns for it.
+        Rows of equal length. What is not known is empty; nothing timed, no columns for it.
     """
     timed = any(row.latency is not None or row.memory is not None for row in rows)
     columns = (*COUNTS, *MEASURES) if timed else COUNTS

@@ -30,7 +30,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """Maps (..., 3, H, W), as :func:`rgb_to_ycbcr` gives them, back; what is no colour of RGB leaves [0, 1]."""
+    """Maps (..., 3, H, W), as :func:`rgb_to_ycbcr` gives them, back; values outside RGB's colours leave [0, 1]."""
     return _mixed(YCBCR_TO_RGB, ycbcr - OFFSET.type_as(ycbcr))
 
 

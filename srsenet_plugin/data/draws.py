@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import weakref
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Draw(int):
     """Index of a sample in its dataset, which also says which draw of the training it is.
 
     Attributes:
-        key (tuple[int, int, int]): Seed of the run, epoch, and position in the epoch over all ranks.
+        key: Seed of the run, epoch, and position in the epoch over all ranks.
     """
 
     key: tuple[int, int, int]
@@ -27,42 +25,31 @@ class Draw(int):
 
 
 class Position:
-    """How far the training of this process has come in its epoch.
+    """How far a training has come in its epoch. The sampler has it; the model counts.
 
     Attributes:
-        epoch (int): The epoch.
-        samples (int): Samples of it that were trained on, over all ranks. Who trains counts them.
+        latest: Of the sampler made last, where a model that is built finds it: BasicSR does not introduce them.
+        epoch: The epoch.
+        samples: Samples of it that were trained on, over all ranks. A sampler that begins the epoch leaves them out.
     """
+
+    latest: ClassVar[Position]
 
     def __init__(self) -> None:
         self.epoch = 0
         self.samples = 0
-        self._sampler: Callable[[], Any] = lambda: None
 
-    def follow(self, sampler: Any) -> None:
-        """Makes this the position of a new training, whose sampler has just been made."""
-        self._sampler = weakref.ref(sampler)
-        sampler.resumed = (0, 0)
-
-    def start(self, sampler: Any) -> None:
-        """Begins an epoch."""
-        self.epoch, self.samples = sampler.epoch, skipped_samples(sampler)
+    def begin(self, epoch: int) -> None:
+        """Begins an epoch, unless the training goes on within it."""
+        if epoch != self.epoch:
+            self.resume(epoch, 0)
 
     def resume(self, epoch: int, samples: int) -> None:
-        """Goes on within an epoch: the sampler leaves out its first samples, which were trained on before."""
+        """Goes on within an epoch, after some of its samples."""
         self.epoch, self.samples = epoch, samples
-        sampler = self._sampler()
-        if sampler is not None:
-            sampler.resumed = (epoch, samples)
 
 
-position = Position()
-
-
-def skipped_samples(sampler: Any) -> int:
-    """How many samples of its epoch a sampler leaves out, over all ranks."""
-    epoch, samples = sampler.resumed
-    return samples if epoch == sampler.epoch else 0
+Position.latest = Position()
 
 
 def random_of(index: int) -> Any:

@@ -46,7 +46,7 @@ def imresize(
             with range [0, 255], or float of any range. No gradient flows through.
         scale: Factor of both sides, greater than 0; at least 1/1000 of a pixel has to be left.
         output_size: Height and width of the result, instead of ``scale``.
-        antialiasing: Widen the kernel when shrinking, so that it covers what it shrinks. Default: True.
+        antialiasing: Widen the kernel when shrinking, so that it covers all pixels. Default: True.
 
     Returns:
         The same kind, class and device. With ``scale``, sides are ceil(side * scale).
@@ -113,7 +113,7 @@ def _resize_rows(img: NDArray, scale: float, out_size: int, antialiasing: bool) 
     weights = _weights(img.shape[0], scale, out_size, antialiasing)
     out = (weights @ img.reshape(img.shape[0], -1).astype(np.float64)).reshape(-1, *img.shape[1:])
     if img.dtype == np.uint8:
-        # Half away from zero is half up here: what is negative becomes 0 either way.
+        # Half away from zero is half up here: negative values become 0 either way.
         return np.clip(np.floor(out + 0.5), 0, 255).astype(np.uint8)
     return out
 
@@ -134,7 +134,7 @@ def _weights(in_size: int, scale: float, out_size: int, antialiasing: bool) -> c
 
 
 # uint8 images shrunk 2, 4 or 8 times. The weights are multiples of 2^-8, 2^-12 and 2^-16, which the 16-bit fixed-point
-# weights of torch's antialiased bicubic hold exactly. It rounds half up and clips at the edges of what it gets, so it
+# weights of torch's antialiased bicubic hold exactly. It rounds half up and clips at the edges of its input, so it
 # gives MATLAB's values if it gets the image with mirrored edges, one dimension at a time.
 SHRINK_FACTORS = {1 / 2: 2, 1 / 4: 4, 1 / 8: 8}
 

@@ -134,7 +134,7 @@ class _Reader:
         start = offset + NODE.size
         if start + key_size > len(page):
             raise DamagedError(f'has a damaged entry on page {number}')
-        # The keys of a branch say what is left and right of them; the first says nothing.
+        # The keys of a branch divide the values to the left and right of them; the first says nothing.
         key = b'' if is_first else page[start : start + key_size]
         last = self._last_key()
         num_before = len(self._found)

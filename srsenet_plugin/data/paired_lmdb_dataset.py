@@ -1,4 +1,4 @@
-"""PairedImageDataset for LMDBs of whole images, without decoding them: what a crop needs is all that is read."""
+"""PairedImageDataset for LMDBs of whole images, without decoding them: it reads the crop alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PairedLmdbDataset(PairedImageDataset):
     module ``random``, as in ``PairedImageDataset``.
 
     Args:
-        opt (dict): Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
+        opt: Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
 
     Raises:
         ValueError: ``io_backend`` is another one, ``color`` does not fit the LMDBs, or one of them is damaged.
@@ -63,10 +63,10 @@ class PairedLmdbDataset(PairedImageDataset):
         """Reads a sample.
 
         Args:
-            index (int): Index in the dataset, a :class:`~srsenet_plugin.data.draws.Draw` in training.
+            index: Index in the dataset, a :class:`~srsenet_plugin.data.draws.Draw` in training.
 
         Returns:
-            dict: 'lq' (Tensor), shape (C, h, w), and 'gt' (Tensor), shape (C, h * scale, w * scale): float32, range
+            'lq', shape (C, h, w), and 'gt', shape (C, h * scale, w * scale): float32, range
                 [0, 1], RGB or, with ``color: y``, Y. 'lq_path' and 'gt_path' (str): the LMDB's key.
         """
         key = self.paths[index]['gt_path']

@@ -138,7 +138,7 @@ def find_results(targets: dict[Path, Path], beside: bool) -> dict[Path, Path]:
         beside: Results are written beside the images.
 
     Returns:
-        dict: The results, and the images that they are results of.
+        The results, and the images that they are results of.
     """
     source_of = {_real(target): source for source, target in reversed(targets.items())}
     by_stem = {_real(source.with_suffix('')): source for source in targets}

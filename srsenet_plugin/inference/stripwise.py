@@ -1,10 +1,10 @@
 """SrSENet's forward pass in strips of rows: the same image, faster and in a fraction of the memory.
 
 The SE layers take means over the whole image, so the network cannot be run on parts of it one after the other. All else
-is convolutions. So each block runs strip by strip over two buffers of features at LR size, its input and what its gates
-will scale, and adds up the means meanwhile. What follows the blocks is 64 channels at the size of the SR image, which
-strips never hold in full: a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of the LR
-features, and the last convolution adds up nine numbers for each HR pixel.
+is convolutions. So each block runs strip by strip over two buffers of features at LR size, its input and the branch
+that its gates will scale, and adds up the means meanwhile. After the blocks come 64 channels at the size of the SR
+image, which strips never hold in full: a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of
+the LR features, and the last convolution adds up nine numbers for each HR pixel.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StripwiseSrSENet(nn.Module):
         net: The network. Its weights are copied.
         dtype: In which features are kept; the image itself stays in float32. Default: torch.float32.
         compute_dtype: In which convolutions compute. Default: ``dtype``.
-        rows: LR rows of a strip, in the blocks and in the tail. Default: what is fast.
+        rows: LR rows of a strip, in the blocks and in the tail. Default: a fast number.
     """
 
     last_weight: Tensor
@@ -71,7 +71,7 @@ class StripwiseSrSENet(nn.Module):
         """Upscales LR images.
 
         Args:
-            x (Tensor): Shape (N, num_in_ch, H, W), range [0, 1].
+            x: Shape (N, num_in_ch, H, W), range [0, 1].
 
         Returns:
             Shape (N, num_out_ch, upscale * H, upscale * W), float32.

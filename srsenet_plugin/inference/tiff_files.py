@@ -38,7 +38,7 @@ def read_tiff(data: bytes, max_pixels: int) -> NDArray | None:
     """The pixels as stored, or None for what Pillow reads: palettes, YCbCr and other colours, less or more bits.
 
     Returns:
-        ndarray: Shape (H, W), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16; RGB, alpha last and unassociated.
+        Shape (H, W), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16; RGB, alpha last and unassociated.
 
     Raises:
         BadPhotoError: The layout or the compression is not understood, the image is too large or one of several, or

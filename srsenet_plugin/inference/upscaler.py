@@ -74,7 +74,7 @@ class Upscaler:
         """Upscales an image.
 
         Args:
-            image (ndarray): Shape (H, W) or (H, W, 1), grey; (H, W, 2), grey and alpha; (H, W, 3), RGB; (H, W, 4), RGB
+            image: Shape (H, W) or (H, W, 1), grey; (H, W, 2), grey and alpha; (H, W, 3), RGB; (H, W, 4), RGB
                 and alpha; uint8, uint16, or float in [0, 1].
 
         Returns:

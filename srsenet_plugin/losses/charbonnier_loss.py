@@ -15,9 +15,9 @@ class CharbonnierPenaltyLoss(nn.Module):
     :math:`\varepsilon^2`.
 
     Args:
-        loss_weight (float): Factor of the loss. Default: 1.0.
-        reduction (str): 'none' | 'mean' | 'sum'. Default: 'mean'.
-        eps (float): :math:`\varepsilon`, greater than 0, in the unit of the images. Default: 1e-3.
+        loss_weight: Factor of the loss. Default: 1.0.
+        reduction: 'none' | 'mean' | 'sum'. Default: 'mean'.
+        eps: :math:`\varepsilon`, greater than 0, in the unit of the images. Default: 1e-3.
 
     Raises:
         ValueError: ``reduction`` or ``eps`` is none of these.
@@ -40,14 +40,14 @@ class CharbonnierPenaltyLoss(nn.Module):
         """Penalises ``pred - target``.
 
         Args:
-            pred (Tensor): Shape (N, C, H, W). Predicted images.
-            target (Tensor): Shape (N, C, H, W). Ground truth.
-            weight (Tensor, optional): Shape (N, C, H, W) or (N, 1, H, W). Element-wise weights; 'mean' divides by their
+            pred: Shape (N, C, H, W). Predicted images.
+            target: Shape (N, C, H, W). Ground truth.
+            weight: Shape (N, C, H, W) or (N, 1, H, W). Element-wise weights; 'mean' divides by their
                 sum. Default: None.
             **kwargs: Not used; taken because BasicSR's losses do.
 
         Returns:
-            Tensor: A scalar, or shape (N, C, H, W) with reduction 'none'.
+            A scalar, or shape (N, C, H, W) with reduction 'none'.
         """
         loss = torch.sqrt((pred - target) ** 2 + self.eps**2)
         if weight is not None:

@@ -18,9 +18,9 @@ class DeepSupervisionLoss(nn.Module):
     up to a factor.
 
     Args:
-        loss (dict): Options of the loss, of any registered type.
-        intermediate_weight (float): Weight of each image but the last. Default: 1.0.
-        loss_weight (float): Factor of all. Default: 1.0.
+        loss: Options of the loss, of any registered type.
+        intermediate_weight: Weight of each image but the last. Default: 1.0.
+        loss_weight: Factor of all. Default: 1.0.
 
     Raises:
         KeyError: There is no loss of that type.
@@ -39,12 +39,12 @@ class DeepSupervisionLoss(nn.Module):
         """Penalises the differences of predicted images and ground truth.
 
         Args:
-            pred (Tensor | Sequence[Tensor]): Shapes (N, C, H / r, W / r) with integers r, the last (N, C, H, W).
-            target (Tensor): Shape (N, C, H, W). Ground truth.
+            pred: Shapes (N, C, H / r, W / r) with integers r, the last (N, C, H, W).
+            target: Shape (N, C, H, W). Ground truth.
             **kwargs: For the loss of the last image.
 
         Returns:
-            Tensor: A scalar.
+            A scalar.
         """
         *intermediate, last = [pred] if isinstance(pred, Tensor) else pred
         total = self.loss(last, target, **kwargs)

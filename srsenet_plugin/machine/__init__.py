@@ -1,1 +1,1 @@
-"""What the processor or GPU at hand can do."""
+"""The abilities of the processor or GPU at hand."""

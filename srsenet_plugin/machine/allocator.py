@@ -1,4 +1,4 @@
-"""What glibc's allocator does with memory that is freed."""
+"""Freed memory: whether glibc's allocator keeps it or gives it back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def return_free_memory() -> None:
-    """Gives it back to the system: images of many sizes would leave more and more of it in pieces."""
+    """Gives freed memory back to the system. Images of many sizes would leave more and more of it in pieces."""
     libc = _libc()
     if libc:
         libc.malloc_trim(0)
 
 
 def keep_freed_memory() -> None:
-    """Keeps it for what is allocated next, from now on.
+    """Keeps freed memory for the next allocations, from now on.
 
     By default, glibc takes each large block from the system and gives it back when it is freed. A training step frees
     and allocates all its features, and the system clears their pages each time, which can take longer than computing

@@ -15,8 +15,8 @@ def amp_dtype(amp: str | bool, device_type: str) -> tuple[torch.dtype | None, st
     """The dtype for autocast, or None for float32, and the reason in words.
 
     Args:
-        amp (str | bool): ``off``, ``bf16`` or ``fp16``. YAML reads off as False.
-        device_type (str): ``cpu`` or ``cuda``.
+        amp: ``off``, ``bf16`` or ``fp16``. YAML reads off as False.
+        device_type: ``cpu`` or ``cuda``.
 
     Raises:
         ValueError: ``amp`` is none of these.

@@ -1,42 +1,34 @@
-"""SRModel, faster and safe against interruptions, for any registered architecture."""
+"""SRModel, faster and safe against interruptions, for any registered architecture.
+
+The class is the composition that BasicSR sees. Each of its parts is in a file of its own beside this one.
+"""
 
 from __future__ import annotations
 
-import math
-import os.path as osp
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from basicsr.data import build_dataloader, build_dataset
-from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from srsenet_plugin.data.draws import position
+from srsenet_plugin.data.draws import Position
 from srsenet_plugin.machine.allocator import keep_freed_memory
 from srsenet_plugin.machine.compilation import can_compile
-from srsenet_plugin.machine.precision import amp_dtype, grad_scaler
-from srsenet_plugin.models import checkpoints
+from srsenet_plugin.machine.precision import amp_dtype
+from srsenet_plugin.models import base_model, checkpoints, resuming
 from srsenet_plugin.models.random_states import RandomStates
-from srsenet_plugin.models.stopping import StopSignals
+from srsenet_plugin.models.steps import Output, Steps, move_average
+from srsenet_plugin.models.stopping import StopSignals, TrainingStopped
 from srsenet_plugin.models.training_log import TrainingLog
+from srsenet_plugin.models.validation import gather, plain, validate
+from srsenet_plugin.models.windows import to_whole_windows, window_size
 from srsenet_plugin.weights import files
-
-# Images of each validation that TensorBoard shows.
-TENSORBOARD_IMAGES = 4
-
-
-class TrainingStopped(SystemExit):
-    """Ends the training without a traceback: the message goes to stderr, or the code to the shell."""
 
 
 @MODEL_REGISTRY.register()
@@ -58,23 +50,38 @@ class AcceleratedSRModel(SRModel):
     the literature does. It makes up to 0.04 dB at x2. Default: True. ``logger:`` takes ``keep_checkpoints`` (int), how
     many to keep of those saved at intervals. Default: all.
 
-    Without any of them, losses and weights equal those of ``SRModel``. A training that is continued with
-    ``--auto_resume`` equals one that was never interrupted, if its dataset draws as ``PairedLmdbDataset`` does. On
-    the CPU, with glibc, it keeps the memory that its steps free, which is faster.
+    Beside ``model_type``, ``base_model`` (str) names a subclass of ``SRModel`` that a project has registered, such as
+    ``HATModel``. It is accelerated, and keeps its additions to ``SRModel``, such as its validation. Default: SRModel.
+
+    Without any of them, losses and weights equal those of ``SRModel``. Networks with a ``window_size``, such as
+    SwinIR, validate on images mirrored up to whole windows, as with ``SwinIRModel``. A training that is continued with
+    ``--auto_resume`` equals one that was never interrupted, if its dataset draws as ``PairedLmdbDataset`` does. On the
+    CPU, with glibc, it keeps the memory that its steps free, which is faster.
     """
+
+    net_g: nn.Module
+    lq: Tensor
+    gt: Tensor
+    output: Any
+    _base: type[SRModel] = SRModel
+
+    def __new__(cls, opt: dict[str, Any]) -> AcceleratedSRModel:
+        name = opt.get('base_model')
+        return super().__new__(base_model.on_top_of(cls, name) if name else cls)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self._train_opt: Mapping[str, Any] = opt.get('train') or {}
         device_type = 'cuda' if opt['num_gpu'] else 'cpu'
-        self._amp_dtype, precision = amp_dtype(self._train_opt.get('amp', 'off'), device_type)
+        self._amp_dtype, precision = amp_dtype(self._train_opt.get('amp') or 'off', device_type)
         self._memory_format = torch.preserve_format
         # In float32 oneDNN's own formats are faster on processors.
         if self._train_opt.get('channels_last') and (device_type == 'cuda' or self._amp_dtype):
             self._memory_format = torch.channels_last
+        self._is_compiled = False
         if opt['is_train']:
             get_root_logger().info(f'Precision: {precision}. Memory format: {self._memory_format}.')
-        if opt['is_train'] and opt['path'].get('resume_state'):
-            _check_that_state_fits(opt)
+            if opt['path'].get('resume_state'):
+                checkpoints.check_that_state_fits(opt)
         super().__init__(opt)
 
     # Building
@@ -84,29 +91,28 @@ class AcceleratedSRModel(SRModel):
         net = self._accelerate(net)
         if self._train_opt.get('compile') and can_compile(self.device):
             net.compile()
+            self._is_compiled = True
         return super().model_to_device(net)
 
     def _accelerate(self, net: nn.Module) -> nn.Module:
         return net.to(memory_format=self._memory_format)
 
     def init_training_settings(self) -> None:
-        """Sets up losses, optimizer and schedulers as SRModel does, and what acceleration and safety need."""
+        """Sets up losses, optimizer and schedulers as SRModel does, and the parts for speed and safety."""
         if self.device.type == 'cpu':
             keep_freed_memory()
         super().init_training_settings()
         if self.ema_decay > 0:
             self._accelerate(self.net_g_ema)
-        self._scaler = grad_scaler(self.device.type, self._amp_dtype)
-        self._accumulate = self._train_opt.get('accumulate', 1)
-        self._summed = {'l_pix'} if getattr(self.cri_pix, 'reduction', None) == 'sum' else set()
-        self._grad_clip = self._train_opt.get('grad_clip', math.inf)
-        self._max_bad_steps = self._train_opt.get('max_bad_steps', 10)
-        self._bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._steps = Steps(self.optimizer_g, self._train_opt, self.device, self._amp_dtype, self.opt['dist'])
+        self._sums = {'l_pix'} if getattr(self.cri_pix, 'reduction', None) == 'sum' else set()
         self._iteration = 0
         self._losses: dict[str, Tensor] = {}
+        self._position = Position.latest
+        self._randomness = RandomStates()
+        self._checkpoints = checkpoints.Checkpoints(self.opt)
         self._saved: dict[str, Any] = {'iter': None}
         self._validated: dict[str, int] = {}
-        self._randomness = RandomStates()
         self._stop = StopSignals(self.device.type)
         self._log: TrainingLog | None = None
         if self.opt['rank'] == 0:
@@ -126,110 +132,45 @@ class AcceleratedSRModel(SRModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Takes a batch: 'lq', and 'gt' if there is one, shapes (N, C, H, W)."""
-        self.lq = data['lq'].to(self.device, non_blocking=True, memory_format=self._memory_format)
-        if 'gt' in data:
-            self.gt = data['gt'].to(self.device, non_blocking=True, memory_format=self._memory_format)
-        self._names = data.get('gt_path', data.get('lq_path'))
+        self._names = data.get('gt_path', data.get('lq_path')) or ()
+        images = {
+            name: data[name].to(self.device, non_blocking=True, memory_format=self._memory_format)
+            for name in ('lq', 'gt')
+            if name in data
+        }
+        super().feed_data({**data, **images})
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Makes one step of the training."""
         self.optimizer_g.zero_grad()
         with self._randomness.network():
-            self._losses = self._backward()
-        if self._step() and self.ema_decay > 0:
+            self.output, self._losses = self._steps.backward(self.net_g, self.lq, self.gt, self._criterion, self._sums)
+        if self._steps.update(self.net_g, self._losses) and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
-        position.samples += len(self.lq) * self.opt['world_size']
+        self._position.samples += len(self.lq) * self.opt['world_size']
         self._iteration = current_iter
         if self.device.type == 'cpu':  # elsewhere asking waits for the device, so it is left to get_current_log
-            self._check_bad_steps()
+            self._steps.check(self._iteration, self._names)
         if self._log:
             self._log.step()
         self._stop_if_asked()
 
-    def _backward(self) -> dict[str, Tensor]:
-        """Computes gradients, and returns the losses, detached."""
-        losses: dict[str, Tensor] = {}
-        parts = list(zip(self.lq.chunk(self._accumulate), self.gt.chunk(self._accumulate)))
-        for i, (lq, gt) in enumerate(parts):
-            last = i == len(parts) - 1
-            with self._without_synchronization(last):
-                with torch.autocast(self.device.type, self._amp_dtype, enabled=self._amp_dtype is not None):
-                    self.output = self.net_g(lq)
-                part_losses = dict(self._loss_terms(_to_float(self.output), gt))
-                if len(parts) > 1:  # means of parts are shares of the mean
-                    share = len(lq) / len(self.lq)
-                    part_losses = {
-                        name: loss if name in self._summed else loss * share for name, loss in part_losses.items()
-                    }
-                total: Tensor = sum(part_losses.values())  # type: ignore[assignment]
-                self._scaler.scale(total).backward()
-            for name, loss in part_losses.items():
-                losses[name] = losses[name] + loss.detach() if name in losses else loss.detach()
-        return losses
-
-    def _without_synchronization(self, last: bool) -> AbstractContextManager[None]:
-        if isinstance(self.net_g, DistributedDataParallel) and not last:
-            return self.net_g.no_sync()
-        return nullcontext()
-
-    def _loss_terms(self, output: Tensor | tuple[Tensor, ...], gt: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def _criterion(self, output: Output, gt: Tensor) -> dict[str, Tensor]:
+        losses: dict[str, Tensor | None] = {}
         if self.cri_pix:
-            yield 'l_pix', self.cri_pix(output, gt)
+            losses['l_pix'] = self.cri_pix(output, gt)
         if self.cri_perceptual:
-            for name, loss in zip(('l_percep', 'l_style'), self.cri_perceptual(output, gt)):
-                if loss is not None:
-                    yield name, loss
-
-    def _step(self) -> bool:
-        """Updates the weights, unless a gradient is not finite."""
-        self._scaler.unscale_(self.optimizer_g)
-        gradients = [weight.grad for weight in self.net_g.parameters() if weight.grad is not None]
-        if self._grad_clip < math.inf:
-            norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self._grad_clip)
-        else:
-            norm = torch.stack(torch._foreach_norm(gradients)).sum()
-        # fp16 overflows now and then: the scaler leaves that step out, and it is no bad one if the loss is finite.
-        # Ranks have losses of their own but the same gradients, by which they all judge alike.
-        loss = torch.stack(list(self._losses.values())).sum()
-        judged = loss if self._scaler.is_enabled() else norm if self.opt['dist'] else norm + loss
-        finite = torch.isfinite(judged)
-        self._bad_steps = torch.where(finite, 0, self._bad_steps + 1)
-        if self._scaler.is_enabled():
-            self._scaler.step(self.optimizer_g)
-            self._scaler.update()
-            return True
-        if self.device.type == 'cuda' and self.optimizer_g.defaults.get('fused'):
-            # What the scaler does for fused optimizers: the device leaves the step out, and the host need not know.
-            self.optimizer_g.grad_scale, self.optimizer_g.found_inf = None, (~finite).float()
-            self.optimizer_g.step()
-            return True
-        if finite:
-            self.optimizer_g.step()
-        return bool(finite)
-
-    def _check_bad_steps(self) -> None:
-        bad_steps = int(self._bad_steps)
-        if not bad_steps:
-            return
-        message = f'Iteration {self._iteration}: the loss or a gradient is not finite; batch: {", ".join(self._names)}.'
-        if bad_steps >= self._max_bad_steps:
-            raise TrainingStopped(
-                f'{message}\nStopped after {bad_steps} such steps in a row, which were left out. '
-                'A smaller lr, grad_clip or amp: off may help.'
-            )
-        get_root_logger().warning(f'{message} The step is left out.')
+            losses['l_percep'], losses['l_style'] = self.cri_perceptual(output, gt)
+        return {name: loss for name, loss in losses.items() if loss is not None}
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the averaged weights towards the current ones, all at once."""
-        averaged = [weight.data for weight in self.net_g_ema.parameters()]
-        weights = [weight.data for weight in self.get_bare_model(self.net_g).parameters()]
-        torch._foreach_mul_(averaged, decay)
-        torch._foreach_add_(averaged, weights, alpha=1 - decay)
+        """Moves the averaged weights towards the current ones."""
+        move_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     def get_current_log(self) -> dict[str, float]:
         """The losses of the last step, averaged over the ranks. All ranks have to call it."""
         if self.device.type != 'cpu':
-            self._check_bad_steps()
+            self._steps.check(self._iteration, self._names)
         self.log_dict = self.reduce_loss_dict(self._losses)
         if self._log:
             self._log.add(self._iteration, {'lr': self.get_current_learning_rate()[0], **self.log_dict})
@@ -240,7 +181,7 @@ class AcceleratedSRModel(SRModel):
         if received:
             if self._iteration % self.opt['logger']['print_freq'] == 0:
                 self.get_current_log()
-            self.save(position.epoch, self._iteration)
+            self.save(self._position.epoch, self._iteration)
             get_root_logger().info(f'Stopped after iteration {self._iteration}, as asked. --auto_resume goes on.')
             if self._log:
                 self._log.close()
@@ -250,82 +191,79 @@ class AcceleratedSRModel(SRModel):
 
     def test(self) -> None:
         """Upscales the batch with the averaged weights, where there are some."""
-        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
-        net.eval()
-        with torch.no_grad():
-            self.output = net.forward(self.lq)  # uncompiled: images have many sizes
-        self.net_g.train()
+        with self._plain_network() as net:
+            if base_model.tests_in_its_own_way(self._base):
+                super().test()
+                return
+            lq = self.lq
+            self.lq = to_whole_windows(lq, window_size(self.opt['network_g'], net))
+            super().test()
+            scale = self.output.shape[-1] // self.lq.shape[-1]
+            self.lq = lq
+            self.output = self.output[..., : lq.shape[-2] * scale, : lq.shape[-1] * scale]
 
-    def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """Validates on a dataset, the images shared among the ranks. Figures do not depend on their number."""
-        if self.is_train:  # train.py counts beyond the end
-            current_iter = min(current_iter, int(self._train_opt['total_iter']))
+    @contextmanager
+    def _plain_network(self) -> Iterator[nn.Module]:
+        """Within it, ``net_g`` neither compiles, for images have many sizes, nor waits for other ranks."""
+        trained, plain = self.net_g, self.get_bare_model(self.net_g)
+        self.net_g = _Uncompiled(plain) if self._is_compiled else plain
+        try:
+            yield plain
+        finally:
+            self.net_g = trained
+            trained.train(self.opt['is_train'])
+
+    def validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        """Validates on a dataset, the images shared among the ranks. Figures do not depend on their number.
+
+        A ``base_model`` with a validation of its own does that instead, on the first rank alone.
+        """
         name = dataloader.dataset.opt['name']
-        metrics = self.opt['val'].get('metrics') or {}
-        rank, world_size = self.opt['rank'], self.opt['world_size']
-        own: dict[int, dict[str, float]] = {}
-        indices = range(rank, len(dataloader.dataset), world_size)
-        for index in tqdm(indices, name, unit='image', disable=rank > 0 or not self.opt['val'].get('pbar')):
-            data = dataloader.collate_fn([dataloader.dataset[index]])
-            img_name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
-            self.feed_data(data)
-            self.test()
-            imgs = {'img': tensor2img([self.output.detach().float().cpu()])}
-            if 'gt' in data:
-                rounded = self.opt['val'].get('round_gt', True)
-                imgs['img2'] = (
-                    tensor2img([data['gt']]) if rounded else 255 * tensor2img([data['gt']], out_type=np.float32)
-                )
-            if save_img:
-                imwrite(imgs['img'], self._image_path(name, img_name, current_iter))
-            if tb_logger and len(own) < TENSORBOARD_IMAGES:
-                channels_first = (
-                    torch.from_numpy(imgs['img']).reshape(*imgs['img'].shape[:2], -1).flip(2).permute(2, 0, 1)
-                )
-                tb_logger.add_image(f'{name}/{img_name}', channels_first, current_iter)
-            if self.is_train and world_size == 1:  # with more, the others would wait for this rank's figures
-                self._stop_if_asked()
-            own[index] = {metric: float(calculate_metric(imgs, options)) for metric, options in metrics.items()}
-        for name_of_batch in ('lq', 'gt', 'output'):  # none of which is there if this rank had no image
-            self.__dict__.pop(name_of_batch, None)
-        if metrics:
-            self._initialize_best_metric_results(name)
-            results = sorted(item for part in _gather(own, world_size) for item in part.items())
-            self.metric_results = {
-                metric: sum(values[metric] for _, values in results) / len(results) for metric in metrics
-            }
-            for metric, value in self.metric_results.items():
-                self._update_best_metric_result(name, metric, value, current_iter)
-            if rank == 0:
-                self._log_validation_metric_values(current_iter, name, tb_logger)
-        if self.is_train:
+        if self.opt['is_train']:  # train.py counts beyond the end
+            current_iter = min(current_iter, int(self._train_opt['total_iter']))
+        self.metric_results: dict[str, float] = dict.fromkeys(self.opt['val'].get('metrics') or {}, 0)
+        if base_model.validates_in_its_own_way(self._base):
+            with self._plain_network():
+                super().validation(dataloader, current_iter, tb_logger, save_img)
+        else:
+            self.metric_results = validate(self, dataloader, current_iter, tb_logger, save_img, self._between_images)
+            self._compare_with_best(name, current_iter, tb_logger)
+        if self.opt['is_train']:
             self._validated[name] = current_iter
             if self._log:
-                self._log.add(current_iter, {f'{name}/{metric}': self.metric_results[metric] for metric in metrics})
+                self._log.add(current_iter, {f'{name}/{key}': value for key, value in self.metric_results.items()})
                 self._log.draw()
                 if self._saved['iter'] == current_iter:  # train.py saves first
                     self._save_state(self._saved)
 
-    def _image_path(self, dataset_name: str, img_name: str, current_iter: int) -> str:
-        """Where SRModel saves a validation image."""
-        folder = self.opt['path']['visualization']
-        if self.opt['is_train']:
-            return osp.join(folder, img_name, f'{img_name}_{current_iter}.png')
-        return osp.join(folder, dataset_name, f'{img_name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
+    def _compare_with_best(self, name: str, current_iter: Any, tb_logger: Any) -> None:
+        if not self.metric_results:
+            return
+        known = getattr(self, 'best_metric_results', {}).pop(name, {})  # before a resumed training had other metrics
+        self._initialize_best_metric_results(name)
+        self.best_metric_results[name].update({key: best for key, best in known.items() if key in self.metric_results})
+        for metric, value in self.metric_results.items():
+            self._update_best_metric_result(name, metric, value, current_iter)
+        if self.opt['rank'] == 0:
+            self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _between_images(self) -> None:
+        if (
+            self.opt['is_train'] and self.opt['world_size'] == 1
+        ):  # with more, the others would wait for this rank's figures
+            self._stop_if_asked()
 
     # Checkpoints
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Saves the networks and, unless ``current_iter`` is -1 for the latest, the training state; on all ranks."""
-        random_states = _gather(self._randomness.state_dict(), self.opt['world_size'])
+        random_states = gather(self._randomness.state_dict(), self.opt['world_size'])
         if self.opt['rank'] > 0:
             return
-        networks = {'params': self.net_g} | ({'params_ema': self.net_g_ema} if self.ema_decay > 0 else {})
-        content: dict[str, Any] = {key: _weights(self.get_bare_model(net)) for key, net in networks.items()}
-        content['network_g'] = dict(self.opt['network_g'])  # so that a file tells what it is for
-        label = 'latest' if current_iter == -1 else current_iter
-        saved = self._try_to_save(content, Path(self.opt['path']['models'], f'net_g_{label}.pth'))
-        if current_iter == -1 or not saved:
+        networks = {'params': self.get_bare_model(self.net_g)}
+        if self.ema_decay > 0:
+            networks['params_ema'] = self.net_g_ema
+        if not self._checkpoints.save_network(networks, current_iter) or current_iter == -1:
             return
         self._save_state(
             {
@@ -333,29 +271,17 @@ class AcceleratedSRModel(SRModel):
                 'iter': current_iter,
                 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
                 'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-                'samples': position.samples,
-                'scaler': self._scaler.state_dict(),
-                'bad_steps': int(self._bad_steps),
+                'samples': self._position.samples,
                 'random_states': random_states,
-                'made_with': _identity(self.opt),
+                'made_with': checkpoints.identity(self.opt),
+                **self._steps.state_dict(),
             }
         )
 
     def _save_state(self, state: dict[str, Any]) -> None:
         self._saved = state
-        figures = {'best_metric_results': getattr(self, 'best_metric_results', {}), 'validated': self._validated}
-        path = Path(self.opt['path']['training_states'], f'{state["iter"]}.state')
-        keep = self.opt['logger'].get('keep_checkpoints')
-        if self._try_to_save(state | figures, path) and keep:
-            checkpoints.prune(Path(self.opt['path']['experiments_root']), keep)
-
-    def _try_to_save(self, content: Mapping[str, Any], path: Path) -> bool:
-        try:
-            files.save(content, path)
-        except (OSError, RuntimeError) as error:  # the disk is full, for instance, which must not end the training
-            get_root_logger().warning(f'{path} could not be saved ({error}). Training goes on; older checkpoints stay.')
-            return False
-        return True
+        best = plain(getattr(self, 'best_metric_results', {}))
+        self._checkpoints.save_state({**state, 'best_metric_results': best, 'validated': self._validated})
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Restores everything but the weights, which BasicSR has loaded as those of a pretrained network.
@@ -364,20 +290,12 @@ class AcceleratedSRModel(SRModel):
         numbers: they are as if the training had had them from its first iteration. So it can be continued with a longer
         schedule, or with another one.
         """
-        for iteration in range(1, resume_state['iter'] + 1):
-            self.update_learning_rate(iteration, self._train_opt.get('warmup_iter', -1))
-        of_options = [[_without_weights(group) for group in each.param_groups] for each in self.optimizers]
-        schedulers = [scheduler.state_dict() for scheduler in self.schedulers]
-        super().resume_training({**resume_state, 'schedulers': schedulers})
-        for optimizer, groups in zip(self.optimizers, of_options):
-            for group, options in zip(optimizer.param_groups, groups):
-                group.update(options)
+        resuming.restore_optimizers(self, resume_state, super().resume_training)
         if 'samples' not in resume_state:
             get_root_logger().warning('The state is one of SRModel: the epoch begins anew.')
             return
-        position.resume(resume_state['epoch'], resume_state['samples'])
-        self._scaler.load_state_dict(resume_state['scaler'])
-        self._bad_steps.fill_(resume_state['bad_steps'])
+        self._position.resume(resume_state['epoch'], resume_state['samples'])
+        self._steps.load_state_dict(resume_state)
         if resume_state['best_metric_results']:
             self.best_metric_results = resume_state['best_metric_results']
         if len(resume_state['random_states']) == self.opt['world_size']:
@@ -385,20 +303,12 @@ class AcceleratedSRModel(SRModel):
         self._validated = resume_state['validated']
         self._saved = dict(resume_state)
         self._iteration = iteration = resume_state['iter']
-        val_opt = self.opt.get('val')
-        due = [
-            dataset
-            for phase, dataset in self.opt['datasets'].items()
-            if phase.startswith('val')
-            and val_opt
-            and iteration % val_opt['val_freq'] == 0
-            and self._validated.get(dataset['name']) != iteration
-        ]
+        due = resuming.validations_due(self.opt, iteration, self._validated)
         if self._log:
             self._log.resume(iteration, without=[dataset['name'] for dataset in due])
-        for dataset in due:  # train.py does not come back to the validation of an iteration that it has saved
+        for dataset in due:
             loader = build_dataloader(build_dataset(dataset), dataset)
-            self.validation(loader, iteration, None, val_opt['save_img'])
+            self.validation(loader, iteration, None, self.opt['val']['save_img'])
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
@@ -419,38 +329,12 @@ class AcceleratedSRModel(SRModel):
         get_root_logger().info(f'Loading {type(bare).__name__} model from {load_path}, with param key: [{param_key}].')
 
 
-def _to_float(output: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Some networks return several images in training mode."""
-    return output.float() if isinstance(output, Tensor) else tuple(img.float() for img in output)
+class _Uncompiled(nn.Module):
+    """A network that was compiled in place, called as if it had not been."""
 
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
 
-def _without_weights(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of an optimizer's group of weights."""
-    return {name: value for name, value in group.items() if name != 'params'}
-
-
-def _weights(net: nn.Module) -> OrderedDict[str, Tensor]:
-    return OrderedDict((name, weight.detach().cpu().contiguous()) for name, weight in net.state_dict().items())
-
-
-def _gather(value: Any, world_size: int) -> list[Any]:
-    """The values of all ranks, on all ranks."""
-    if world_size == 1:
-        return [value]
-    values = [None] * world_size
-    distributed.all_gather_object(values, value)
-    return values
-
-
-def _identity(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a state has to have in common with an option file."""
-    return {'scale': opt.get('scale'), 'network_g': dict(opt['network_g'])}
-
-
-def _check_that_state_fits(opt: Mapping[str, Any]) -> None:
-    path = opt['path']['resume_state']
-    made_with = files.load(path).get('made_with')
-    if made_with is not None and made_with != _identity(opt):
-        raise TrainingStopped(
-            f'{path} does not fit the option file.\n  state: {made_with}\n  options: {_identity(opt)}'
-        )
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.net.forward(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM and Ctrl-C, at the end of an iteration and of the same one on all ranks."""
+"""Stopping a training in a sentence, or on SIGTERM and Ctrl-C at the end of the same iteration on all ranks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ITERATIONS_BETWEEN_QUESTIONS = {'cpu': 1, 'cuda': 10}
 
 
+class TrainingStopped(SystemExit):
+    """Ends the training without a traceback: the message goes to stderr, or the code to the shell."""
+
+
 class StopSignals:
     """Notes the first SIGTERM or SIGINT instead of dying of it. A second one has its usual effect.
 
     Args:
-        device_type (str): ``cpu`` or ``cuda``.
+        device_type: ``cpu`` or ``cuda``.
     """
 
     def __init__(self, device_type: str) -> None:

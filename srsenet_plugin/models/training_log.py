@@ -1,4 +1,4 @@
-"""What users look at during a training: a progress bar, ``train_log.csv`` and ``curves.png``."""
+"""The user's view of a training: a progress bar, ``train_log.csv`` and ``curves.png``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TrainingLog:
     """Writes ``train_log.csv``, a value a line, and draws ``curves.png`` of it; on a terminal there is a progress bar.
 
     Args:
-        folder (Path): The experiment's folder.
-        total_iter (int): Iterations of the whole training.
+        folder: The experiment's folder.
+        total_iter: Iterations of the whole training.
     """
 
     def __init__(self, folder: Path, total_iter: int) -> None:
@@ -38,7 +38,7 @@ class TrainingLog:
             self._terminal.enter_context(logging_redirect_tqdm([logging.getLogger('basicsr')]))
 
     def resume(self, iteration: int, without: Sequence[str]) -> None:
-        """Goes on after an iteration: drops what was written after it, and its values of some datasets."""
+        """Goes on after an iteration: drops later values, and its values of some datasets."""
         self._bar.update(iteration)
         redone = [(str(iteration), dataset) for dataset in without]
         rows = [

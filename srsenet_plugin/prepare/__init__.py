@@ -1,1 +1,1 @@
-"""What ``srsenet prepare`` does: LMDBs and benchmark folders from HR images."""
+"""``srsenet prepare``: LMDBs and benchmark folders from HR images."""

@@ -24,7 +24,7 @@ def fetch_div2k(path: Path) -> None:
     """Downloads DIV2K_train_HR.zip, unless it is there; what an interrupted download has left is gone on with.
 
     Args:
-        path (Path): The archive to make.
+        path: The archive to make.
 
     Raises:
         OSError: The download failed; the message says what to fetch by hand, and where to put it.

@@ -14,7 +14,7 @@ from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of
 
 T = TypeVar('T')
 
-# Of long lists of what is wrong, errors show this much.
+# Long lists of defects are cut here in errors.
 SHOWN = 20
 
 
@@ -22,12 +22,12 @@ class ImageRun:
     """Images, of which some may turn out bad.
 
     Args:
-        images (Mapping[str, Opener]): The images by name.
-        workers (int, optional): Threads. Default: one for each processor.
-        skip_bad (bool): Leave out bad images instead of raising.
+        images: The images by name.
+        workers: Threads. Default: one for each processor.
+        skip_bad: Leave out bad images instead of raising.
 
     Attributes:
-        left_out (dict[str, str]): The bad images so far, and why.
+        left_out: The bad images so far, and why.
     """
 
     def __init__(self, images: Mapping[str, Opener], workers: int | None, skip_bad: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checks that an LMDB of images holds what its ``meta_info.txt`` and its manifest say."""
+"""Checks that an LMDB of images agrees with its ``meta_info.txt`` and its manifest."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def check_lmdb(folder: Path, workers: int | None = None) -> int:
     """Reads all of an LMDB: keys, checksums and shapes, as far as there is a manifest; otherwise it decodes the images.
 
     Args:
-        folder (Path): The LMDB, ours or one of BasicSR's.
-        workers (int, optional): Threads. Default: one for each processor.
+        folder: The LMDB, ours or one of BasicSR's.
+        workers: Threads. Default: one for each processor.
 
     Returns:
-        int: The number of its images.
+        The number of its images.
 
     Raises:
-        ValueError: It is no LMDB of images, or damaged; the message lists what is wrong.
+        ValueError: It is no LMDB of images, or damaged; the message lists the defects.
     """
     shapes = _read_meta_info(folder)
     manifest = read_manifest(folder)['images']
@@ -43,7 +43,7 @@ def check_lmdb(folder: Path, workers: int | None = None) -> int:
 
     def check_image(key: str) -> str | None:
         offset, size = places[key]
-        with (folder / 'data.mdb').open('rb') as file:  # not the memory map: what it has read counts as our memory
+        with (folder / 'data.mdb').open('rb') as file:  # not the memory map: its pages count as our memory
             file.seek(offset)
             value = file.read(size)
         expected = manifest.get(key)

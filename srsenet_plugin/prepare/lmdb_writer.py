@@ -1,4 +1,4 @@
-"""Writes images into an LMDB of BasicSR's layout, with a manifest that tells what it must hold."""
+"""Writes images into an LMDB of BasicSR's layout, with a manifest of its content."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class LmdbWriter:
     """Context manager that fills a new folder with ``data.mdb``, ``meta_info.txt`` and ``manifest.json``.
 
     Args:
-        folder (Path): The folder to make, ``*.lmdb``. It must not exist.
-        recipe (Mapping): How the images were made, for the manifest.
+        folder: The folder to make, ``*.lmdb``. It must not exist.
+        recipe: How the images were made, for the manifest.
     """
 
     def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:

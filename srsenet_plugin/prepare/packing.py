@@ -1,4 +1,4 @@
-"""Makes the training and benchmark data that the option files name, from HR images."""
+"""Packs HR images and their LR images into LMDBs, the training data that the option files name."""
 
 from __future__ import annotations
 
@@ -8,60 +8,47 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from srsenet_plugin.data.colour import rgb_to_rounded_y
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.prepare.benchmarks import COUNTS
-from srsenet_plugin.prepare.canonical import describe_variant
 from srsenet_plugin.prepare.image_run import ImageRun
 from srsenet_plugin.prepare.lmdb_check import check_lmdb
 from srsenet_plugin.prepare.lmdb_writer import EncodedImage, LmdbWriter, encode
-from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of, open_source, read_image, read_size
+from srsenet_plugin.prepare.source_images import (
+    BadImageError,
+    Opener,
+    crop_to_multiple,
+    key_of,
+    open_source,
+    read_image,
+    read_size,
+)
 from srsenet_plugin.prepare.staging import place_beside, staging_folder
-
-Source = str | os.PathLike[str]
+from srsenet_plugin.prepare.targets import Prepared, Source, all_exist, check_place
 
 LONGEST_NAME = 255
 """Bytes in the name of a file or folder, on nearly all file systems."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What became of a source.
-
-    Attributes:
-        made: The folders that were made.
-        left_alone: The folders that were there already.
-        left_out: The images that were left out, by name, and why.
-        variants: The images that are not those of the benchmark of this name, and how they differ.
-    """
-
-    made: Sequence[Path] = ()
-    left_alone: Sequence[Path] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    variants: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Packing:
-    """What is stored of each HR image.
+    """The images to store for each HR image.
 
     Attributes:
-        scales (Sequence[int]): Scales of the LR images, each 2 or more.
-        downsizes (Sequence[float]): Sizes at which each HR image is taken, as the paper's authors augment their data:
+        scales: Scales of the LR images, each 2 or more.
+        downsizes: Sizes at which each HR image is taken, as the paper's authors augment their data:
             1 as it is, 0.5 shrunk to half. Sizes with less than a patch are left out.
-        colour (str): ``rgb``; or ``y`` for the Y channel alone, as MATLAB's rgb2ycbcr makes it of uint8 images.
-        encoding (str): ``ppm``, uncompressed, of which the dataset reads crops; or ``png``, smaller and slower.
-        gt_size (int): Size of the patches to train with. Images that are smaller at all sizes are refused.
+        colour: ``rgb``; or ``y`` for the Y channel alone, as MATLAB's rgb2ycbcr makes it of uint8 images.
+        encoding: ``ppm``, uncompressed, of which the dataset reads crops; or ``png``, smaller and slower.
+        gt_size: Size of the patches to train with. Images that are smaller at all sizes are refused.
     """
 
     scales: Sequence[int] = (2, 4, 8)
@@ -104,7 +91,7 @@ class Packing:
         if self.colour == 'y':
             img = rgb_to_rounded_y(img)
         for downsize in self.sizes(*img.shape[:2]):
-            hr = _crop(img if downsize == 1 else imresize(img, downsize), self.multiple)
+            hr = crop_to_multiple(img if downsize == 1 else imresize(img, downsize), self.multiple)
             imgs = [hr, *(imresize(hr, 1 / scale) for scale in self.scales)]
             key_end = '' if downsize == 1 else f'/{downsize!r}'.replace('.', 'p')
             yield key_end, [encode(img, self.encoding) for img in imgs]
@@ -126,7 +113,7 @@ def pack_images(
     """Packs HR images into ``{name}_HR.lmdb`` and, for each scale, LR ones into ``{name}_LR_bicubic_X{scale}.lmdb``.
 
     They appear in ``out`` together, when all are complete and have been read back. If they are there already, they are
-    left as they are, and compared with the source and with what is wanted of it.
+    left as they are, and compared with the source and with ``packing``.
 
     Args:
         source: Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`. None if they are
@@ -150,13 +137,13 @@ def pack_images(
         for target, recipe in zip(targets, recipes):
             _check_recipe(target, recipe)
         return Prepared(left_alone=targets)
-    _check_place(source, staging, targets)
+    check_place(source, staging, targets)
     with open_source(source) as images:
         record = _record(images)
         left_out = None
         if staging.exists() or not all(target.exists() for target in targets):
             with staging_folder(staging) as part:
-                if not _all_exist(targets):
+                if not all_exist(targets):
                     folders = [part / target.name for target in targets]
                     run = ImageRun(images, workers, skip_bad)
                     _pack(run, folders, [recipe | {'source': record} for recipe in recipes], packing)
@@ -193,126 +180,6 @@ def _pack(run: ImageRun, folders: Sequence[Path], recipes: Sequence[Mapping[str,
                     writer.put(key_of(name) + key_end, image)
 
 
-def make_benchmark(
-    source: Source,
-    out: Path,
-    scales: Sequence[int],
-    workers: int | None = None,
-    skip_bad: bool = False,
-    stem_end: str = '',
-    benchmark: str | None = None,
-) -> Prepared:
-    """Makes BasicSR's folders of PNGs for testing: ``GTmod{scale}`` and ``LRbicx{scale}``, for each scale its own crop.
-
-    Scales whose folders are there already are left as they are, and compared with the source; the others appear
-    together, when they are complete.
-
-    Args:
-        source: Where the HR images are, see :func:`~srsenet_plugin.prepare.source_images.open_source`.
-        out: Folder that the folders are made in.
-        scales: Scales, each 2 or more.
-        workers: Threads. Default: one for each processor.
-        skip_bad: Leave out images that cannot be used.
-        stem_end: Take only images whose names end like this before the suffix. Default: all.
-        benchmark: BasicSR's name of the benchmark whose images they should be, such as ``Set5``.
-
-    Raises:
-        ValueError: The source has no images, or not as many as the benchmark, or some cannot be used.
-        FileExistsError: One folder of a pair exists and the other does not, or both were made of other images.
-        OSError: The disk is full, or does not let itself be written.
-    """
-    scales = sorted(set(scales))
-    staging = place_beside(out / 'benchmark')
-    _check_place(source, staging, benchmark_folders(out, scales))
-
-    def check(opener: Opener) -> None:
-        if min(read_size(opener)) < max(scales):
-            raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
-
-    with open_source(source, stem_end) as images, ExitStack() as stack:
-        count = COUNTS.get(benchmark or '', len(images))
-        if len(images) != count:
-            raise ValueError(
-                f'{source} holds {len(images)} images, but {out.name} has {count}. '
-                'For a part of it, name another --out.'
-            )
-        run = ImageRun(images, workers, skip_bad)
-        if staging.exists() or not all(folder.exists() for folder in benchmark_folders(out, scales)):
-            part = stack.enter_context(staging_folder(staging))
-        missing = [scale for scale in scales if not _all_exist(benchmark_folders(out, [scale]))]
-        existing = [scale for scale in scales if scale not in missing]
-        run.check(check, 'Check images')
-        variants = _find_variants(run, benchmark)
-        if existing:
-            _compare_with_source(run, source, {scale: out / f'GTmod{scale}' for scale in existing})
-        if missing:
-            _make_pairs(run, part, missing, out.name)
-    return Prepared(benchmark_folders(out, missing), benchmark_folders(out, existing), run.left_out, variants)
-
-
-def _find_variants(run: ImageRun, benchmark: str | None) -> dict[str, str]:
-    if benchmark is None:
-        return {}
-    described = run.convert(lambda opener: describe_variant(benchmark, read_image(opener)), f'Look for {benchmark}')
-    return {name: variant for name, variant in described if variant}
-
-
-def _make_pairs(run: ImageRun, out: Path, scales: Sequence[int], name: str) -> None:
-    folders = benchmark_folders(out, scales)
-    for folder in folders:
-        folder.mkdir()
-
-    def make_pairs(opener: Opener) -> list[EncodedImage]:
-        img = read_image(opener)
-        gts = [_crop(img, scale) for scale in scales]
-        pairs = [(gt, imresize(gt, 1 / scale)) for gt, scale in zip(gts, scales)]
-        return [encode(img, 'png') for pair in pairs for img in pair]
-
-    for image, pngs in run.convert(make_pairs, f'Make {name}'):
-        for folder, png in zip(folders, pngs):
-            (folder / f'{key_of(image)}.png').write_bytes(png.value)
-
-
-def _compare_with_source(run: ImageRun, source: Source, gt_folders: Mapping[int, Path]) -> None:
-    """Checks that GT images are those that would be made of the source."""
-    stale = 'Delete the folders and make them again, or make the data elsewhere.'
-    keys = set()
-    for image, img in run.convert(read_image, 'Compare with the source'):
-        keys.add(key_of(image))
-        for scale, folder in gt_folders.items():
-            gt = folder / f'{key_of(image)}.png'
-            if not _holds(gt, _crop(img, scale)):
-                raise FileExistsError(f'{gt} is not what {image} gives: one of them is missing or has changed. {stale}')
-    for folder in gt_folders.values():
-        extra = sorted(path.name for path in folder.glob('*.png') if path.stem not in keys)
-        if extra:
-            raise FileExistsError(f'{folder} holds {extra[0]}, and {source} no image of that name. {stale}')
-
-
-def _holds(path: Path, img: NDArray[np.uint8]) -> bool:
-    try:
-        with Image.open(path) as stored:
-            return np.array_equal(np.asarray(stored), img)
-    except (OSError, SyntaxError, ValueError):
-        return False
-
-
-def benchmark_folders(out: Path, scales: Sequence[int]) -> list[Path]:
-    """The folders of GT and LR images that :func:`make_benchmark` makes."""
-    return [out / f'{kind}{scale}' for scale in scales for kind in ('GTmod', 'LRbicx')]
-
-
-def _all_exist(targets: Sequence[Path]) -> bool:
-    existing = [target for target in targets if target.exists()]
-    if existing and len(existing) < len(targets):
-        missing = [str(target) for target in targets if target not in existing]
-        raise FileExistsError(
-            f'{", ".join(map(str, existing))} exists already, but not {", ".join(missing)}. '
-            'They belong together: delete or move what exists, then run this again.'
-        )
-    return bool(existing)
-
-
 def _check_names(name: str, folders: Sequence[Path]) -> None:
     if not name.isprintable() or name in ('', '.', '..') or any(separator in name for separator in '/\\'):
         raise ValueError(f'{name!r} is no start of a file name: it may not be empty, and has no slashes or line ends.')
@@ -322,16 +189,6 @@ def _check_names(name: str, folders: Sequence[Path]) -> None:
             f'The name {name[:20]}... is too long: names of {longest} bytes would be made of it, and file systems take '
             f'{LONGEST_NAME}.'
         )
-
-
-def _check_place(source: Source, staging: Path, targets: Sequence[Path]) -> None:
-    """Refuses a source that lies where the data are to be made: it would be in the way, or deleted."""
-    if '://' in os.fspath(source):
-        return
-    place = Path(source).resolve()
-    for folder in (staging, *([] if all(target.exists() for target in targets) else targets)):
-        if folder.resolve() in (place, *place.parents):
-            raise ValueError(f'{source} lies in {folder}, which is to be made. Move it, or make the data elsewhere.')
 
 
 def _record(images: Mapping[str, Opener]) -> dict[str, Any]:
@@ -363,10 +220,5 @@ def _check_recipe(target: Path, recipe: Mapping[str, Any]) -> None:
         if found.get(name) != value:
             raise FileExistsError(
                 f'{target} exists already and was made in another way: {name} is {found.get(name)}, not {value}. '
-                'Delete it, or name another --out.'
+                'Delete it, or make the data elsewhere.'
             )
-
-
-def _crop(img: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    height, width = (side // multiple * multiple for side in img.shape[:2])
-    return img[:height, :width]

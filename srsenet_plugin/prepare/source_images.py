@@ -152,7 +152,7 @@ def read_image(opener: Opener) -> NDArray[np.uint8]:
     """Decodes an image, turned upright as its EXIF orientation says.
 
     Returns:
-        ndarray: Shape (H, W) or (H, W, 3), RGB, uint8.
+        Shape (H, W) or (H, W, 3), RGB, uint8.
 
     Raises:
         BadImageError: As for :func:`read_size`; or it is truncated or damaged, or partly transparent.
@@ -197,3 +197,9 @@ def loses_bits(img: ImageFile.ImageFile) -> bool:
         if ';16' in str(rawmode) or (codec.startswith('ppm') and others[0] > 255):
             return True
     return False
+
+
+def crop_to_multiple(img: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
+    """Cuts off rows and columns at the end, shape (H, W) or (H, W, C), until both are multiples."""
+    height, width = (side // multiple * multiple for side in img.shape[:2])
+    return img[:height, :width]

@@ -1,1 +1,1 @@
-"""All that reaches into BasicSR: what is mended there, and how the plugin registers."""
+"""All that reaches into BasicSR: the patches, and the registration."""

@@ -46,7 +46,8 @@ def install_basicsr() -> str:
     wanted = [requirement for requirement in requirements if not requirement.startswith('tb-nightly')]
     if find_spec('tensorboard') is None:
         wanted.append('tensorboard')
-    _pip(*wanted)
+    if wanted:
+        _pip(*wanted)
     return f'BasicSR {version} is installed: {spec.origin}'
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from srsenet_plugin.data.draws import Draw, position, skipped_samples
+from srsenet_plugin.data.draws import Draw, Position
 
 
 @functools.cache
@@ -23,12 +23,12 @@ def yield_draws() -> None:
     @functools.wraps(stock_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         stock_init(self, *args, **kwargs)
-        position.follow(self)
+        self.position = Position.latest = Position()
 
     @functools.wraps(stock_iter)
     def iterate_draws(self: Any) -> Iterator[Draw]:
         seed = torch.initial_seed() - self.rank  # BasicSR seeds each rank with manual_seed + rank
-        skipped = skipped_samples(self)
+        skipped = self.position.samples if self.position.epoch == self.epoch else 0
         for i, index in enumerate(stock_iter(self)):
             place = i * self.num_replicas + self.rank
             if place >= skipped:
@@ -37,7 +37,7 @@ def yield_draws() -> None:
     @functools.wraps(stock_set_epoch)
     def set_epoch(self: Any, epoch: int) -> None:
         stock_set_epoch(self, epoch)
-        position.start(self)
+        self.position.begin(epoch)
 
     EnlargedSampler.__init__ = init
     EnlargedSampler.__iter__ = iterate_draws

@@ -1,4 +1,4 @@
-"""Mistakes in option files, told in a sentence before anything is created, instead of by a traceback later."""
+"""Mistakes in option files, named in a sentence before anything is created, instead of by a traceback later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import yaml
 from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.models import checkpoints
 from srsenet_plugin.toolbox import training_checks
 from srsenet_plugin.toolbox.option_text import check_forced
 from srsenet_plugin.weights import pretrained
@@ -27,7 +26,7 @@ class OptionError(SystemExit):
 
 @functools.cache
 def apply() -> None:
-    """Makes BasicSR's ``parse_options`` check what it has read. Calling it again does nothing."""
+    """Makes BasicSR's ``parse_options`` check its result. Calling it again does nothing."""
     from basicsr.utils import options, set_random_seed
 
     parse_options = options.parse_options
@@ -73,6 +72,8 @@ def apply() -> None:
         if problems:
             raise OptionError(f'{namespace.opt}:\n{problems}' if opt['rank'] == 0 else 1)
         if opt['is_train'] and opt['auto_resume']:
+            from srsenet_plugin.models import checkpoints
+
             if opt['rank'] == 0:
                 checkpoints.prepare_to_resume(Path('experiments', opt['name']))
             if opt['dist']:

@@ -1,4 +1,4 @@
-"""Registers the plugin with BasicSR, after mending what is broken there."""
+"""Registers the plugin with BasicSR, after mending its defects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from srsenet_plugin.losses import LOSSES
 
 
 def register() -> None:
-    """Mends what is broken in BasicSR and registers the plugin with it. Calling it again does nothing."""
+    """Mends the defects of BasicSR and registers the plugin with it. Calling it again does nothing."""
     import basicsr  # noqa: F401  (its import hook calls back, so that the plugin comes first)
 
     _register_once()

@@ -56,6 +56,7 @@ def problems(opt: Mapping[str, Any]) -> Iterator[str]:
         opt: The options, as BasicSR's ``parse_options`` returns them.
     """
     yield from _plugin_options(opt)
+    yield from _base_models(opt)
     yield from _lmdb_datasets(opt)
     yield from _patches(opt)
     yield from _validation(opt)
@@ -87,6 +88,18 @@ def _plugin_options(opt: Mapping[str, Any]) -> Iterator[str]:
     for section, kinds in MODEL_OPTIONS.items():
         if isinstance(opt.get(section), Mapping):
             yield from _misfits(section, opt[section], kinds)
+
+
+def _base_models(opt: Mapping[str, Any]) -> Iterator[str]:
+    from srsenet_plugin.models.accelerated_sr_model import AcceleratedSRModel
+    from srsenet_plugin.models.base_model import on_top_of
+    from srsenet_plugin.models.stopping import TrainingStopped
+
+    if opt.get('model_type') == 'AcceleratedSRModel' and opt.get('base_model'):
+        try:
+            on_top_of(AcceleratedSRModel, opt['base_model'])
+        except TrainingStopped as error:
+            yield f'  {error}'
 
 
 def _lmdb_datasets(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Files of weights: the package's own, other people's, and what is exported."""
+"""Files of weights: the package's own, other people's, and exports."""

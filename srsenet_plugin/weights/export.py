@@ -35,9 +35,9 @@ class Format(NamedTuple):
     """A format of files.
 
     Attributes:
-        suffix (str): Of its files.
-        write (Callable): Writes a network with its metadata to a file.
-        read (Callable): Makes what runs of a file, and of the network for files of weights alone.
+        suffix: Of its files.
+        write: Writes a network with its metadata to a file.
+        read: Makes a function of a file, and of the network for files of weights alone.
     """
 
     suffix: str
@@ -143,11 +143,11 @@ def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, pre
     """Writes a network to a file for other tools. It takes and gives float32 in any precision.
 
     Args:
-        net (SrSENet): The network, in eval mode.
-        file_format (str): One of :data:`FORMATS`.
-        path (Path): The file to write.
-        colour (bool): Take and give RGB, clipped to [0, 1], whatever the network takes. Default: False.
-        precision (str): One of :data:`TOLERANCES`, of the weights and of the network's convolutions. Default: fp32.
+        net: The network, in eval mode.
+        file_format: One of :data:`FORMATS`.
+        path: The file to write.
+        colour: Take and give RGB, clipped to [0, 1], whatever the network takes. Default: False.
+        precision: One of :data:`TOLERANCES`, of the weights and of the network's convolutions. Default: fp32.
 
     Raises:
         ValueError: A package is missing that the format needs, the format cannot hold this, or the file would differ
@@ -156,7 +156,7 @@ def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, pre
         OSError: It cannot be written.
     """
     if path.exists():
-        raise FileExistsError(f'{path} exists already. Delete it, or name another file with -o.')
+        raise FileExistsError(f'{path} exists already. Delete it, or name another file.')
     if file_format == 'safetensors' and colour:
         raise ValueError('safetensors holds weights alone, and colour needs a format that holds the computation.')
     chosen = FORMATS[file_format]

@@ -19,12 +19,12 @@ from srsenet_plugin.data.whole_files import whole_file
 LONGEST_HEADER = 10**6
 
 if not hasattr(torch.serialization, 'add_safe_globals'):
-    # torch before 2.4 does not count what the state of BasicSR's MultiStepLR holds among plain values.
+    # torch before 2.4 does not count the Counter in the state of BasicSR's MultiStepLR among plain values.
     torch._weights_only_unpickler._get_allowed_globals().setdefault('collections.Counter', Counter)
 
 
 def save(content: Any, path: Path) -> None:
-    """Saves as ``torch.save`` does, but what was there stays valid until it is done.
+    """Saves as ``torch.save`` does, except that the old file stays valid until the new one is complete.
 
     Raises:
         Exception: Whatever ``torch.save`` raises, such as RuntimeError and OSError if the disk is full.
@@ -88,8 +88,8 @@ def network_weights(path: str | os.PathLike[str], param_key: str | None) -> Mapp
     """The weights of a network, by name.
 
     Args:
-        path (str | PathLike): BasicSR's file, with the keys 'params' and perhaps 'params_ema', or one of weights alone.
-        param_key (str | None): Key to take; if it is not there, 'params'. None for a file of the weights alone.
+        path: BasicSR's file, with the keys 'params' and perhaps 'params_ema', or one of weights alone.
+        param_key: Key to take; if it is not there, 'params'. None for a file of the weights alone.
 
     Raises:
         ValueError: As :func:`load`; or the file holds no weights.

@@ -1,6 +1,6 @@
 """Trained weights of SrSENet: those that come with the package, by name or by scale, and those in files.
 
-docs/model_card.md tells what the package's are.
+docs/model_card.md describes the package's.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def scales() -> list[int]:
 
 
 def weights_file(name: str) -> Path:
-    """The file of the package's weights of a name, after a look at its checksum.
+    """The file of the package's weights of a name. Its checksum is checked.
 
     Args:
-        name (str): One of :func:`names`.
+        name: One of :func:`names`.
 
     Raises:
         ValueError: There are no such weights, or the file is not the one that came with the package.
@@ -59,10 +59,10 @@ def load_pretrained(scale: int) -> SrSENet:
     """SrSENet with the package's weights, on the CPU, in eval mode.
 
     Args:
-        scale (int): 2, 4 or 8.
+        scale: 2, 4 or 8.
 
     Returns:
-        SrSENet: A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
+        A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
 
     Raises:
         ValueError: There are no weights for this scale, or theirs is not the file that came with the package.
@@ -74,7 +74,7 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
     """SrSENet with the weights of a file, on the CPU, in eval mode.
 
     Args:
-        path (str | PathLike): A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
+        path: A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
             state dict alone, ``.pth`` or ``.safetensors``.
 
     Raises:
@@ -83,16 +83,16 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
     """
     content = files.load(path)
     weights = files.weights_of(content, path, 'params_ema')
-    told = content.get('network_g')
-    told = told if isinstance(told, Mapping) else {}
-    if told.get('type', 'SrSENet') != 'SrSENet':
-        raise ValueError(f'{path} holds weights of {told["type"]}, not of SrSENet.')
+    stored = content.get('network_g')
+    stored = stored if isinstance(stored, Mapping) else {}
+    if stored.get('type', 'SrSENet') != 'SrSENet':
+        raise ValueError(f'{path} holds weights of {stored["type"]}, not of SrSENet.')
     try:
         options = infer_options(weights)
     except ValueError:
         raise ValueError(f'{path} does not hold weights of SrSENet.') from None
-    if 'negative_slope' in told:  # which the weights do not tell
-        options['negative_slope'] = told['negative_slope']
+    if 'negative_slope' in stored:  # the weights do not show it
+        options['negative_slope'] = stored['negative_slope']
     try:
         net = SrSENet(**options)
         net.load_state_dict(weights)
@@ -102,10 +102,10 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
 
 
 def infer_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of SrSENet's constructor that its weights tell: all but the slope of the LeakyReLUs.
+    """Arguments of SrSENet's constructor that its weights show: all except the slope of the LeakyReLUs.
 
     Args:
-        weights (Mapping[str, Tensor]): A state dict of SrSENet's.
+        weights: A state dict of SrSENet's.
 
     Raises:
         ValueError: It is another network's.
