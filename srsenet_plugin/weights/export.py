@@ -24,8 +24,8 @@ from srsenet_plugin.weights import pretrained
 Metadata = dict[str, str]
 Run = Callable[[Tensor], Tensor]
 
-# Shapes (N, H, W) to compare at.
-CHECKED = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
+# (N, H, W)
+COMPARED_SHAPES = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
 TOLERANCES = {'fp32': 1e-4, 'fp16': 2 / 255}
 """By precision: how far values in [0, 1] may be from the network's in float32. The images are noise, the worst case."""
 INSTALL = "pip install 'srsenet_plugin[export]'"
@@ -190,7 +190,7 @@ def _metadata(net: SrSENet, exported: Exported, precision: str) -> Metadata:
 
 
 def _check(net: Exported, run: Run, path: Path, tolerance: float) -> None:
-    for size in CHECKED:
+    for size in COMPARED_SHAPES:
         lr = net.random_images(*size)
         error = float((run(lr) - net(lr)).abs().max())
         if not error <= tolerance:
