@@ -15,7 +15,7 @@ import yaml
 from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.toolbox import training_checks
+from srsenet_plugin.toolbox import nearest_names, training_checks
 from srsenet_plugin.toolbox.option_text import check_forced
 from srsenet_plugin.weights import pretrained
 
@@ -67,6 +67,7 @@ def apply() -> None:
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
                 *training_checks.problems(opt),
+                *nearest_names.check_names(opt),
             )
         )
         if problems:
