@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_doctor(commands)
     _add_install_basicsr(commands)
+    _add_fetch(commands)
     _add_convert(commands)
     _add_compare(commands)
     _add_prepare(commands)
@@ -110,6 +111,12 @@ def _add_doctor(commands: _Commands) -> None:
 def _add_install_basicsr(commands: _Commands) -> None:
     parser = commands.add_parser('install-basicsr', help='install BasicSR, which training, testing and comparing need')
     parser.set_defaults(run=_install_basicsr)
+
+
+def _add_fetch(commands: _Commands) -> None:
+    parser = commands.add_parser('fetch', help="download the weights of compared networks' authors, for compare")
+    parser.add_argument('archs', nargs='*', metavar='ARCH', help='LapSRN, VDSR, SRCNN or FSRCNN; default: all')
+    parser.set_defaults(run=_fetch)
 
 
 def _add_convert(commands: _Commands) -> None:
@@ -368,6 +375,13 @@ def _compare(args: argparse.Namespace) -> None:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
 
 
+def _fetch(args: argparse.Namespace) -> None:
+    from srsenet_plugin.weights import authors_files
+
+    for file in authors_files.fetch(args.archs):
+        print(f'{file.converted}: {file.arch} {" ".join(f"x{scale}" for scale in file.scales)}, {file.remote.url}')
+
+
 def _convert(args: argparse.Namespace) -> None:
     from srsenet_plugin.weights import convert
 
@@ -376,17 +390,18 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _prepare_div2k(args: argparse.Namespace) -> None:
-    from srsenet_plugin.prepare import download, packing
+    from srsenet_plugin.data import download
+    from srsenet_plugin.prepare import div2k, packing
 
     args.name = 'DIV2K_train'
     if args.source is None:
         archive = args.out / 'DIV2K_train_HR.zip'
         if not all(folder.exists() for folder in packing.lmdb_folders(args.out, args.name, args.scales)):
             if args.download:
-                download.fetch_div2k(archive)
+                download.fetch({archive: div2k.TRAIN_HR})
             elif not archive.exists():
                 raise ValueError(
-                    f'There is no {archive}. --download fetches it; by hand, put {download.URL} there; '
+                    f'There is no {archive}. --download fetches it; by hand, put {div2k.TRAIN_HR.url} there; '
                     'or name the folder or archive with --source.'
                 )
         if archive.exists():  # which may be deleted once the LMDBs are there
