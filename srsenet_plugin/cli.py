@@ -128,7 +128,7 @@ def _add_convert(commands: _Commands) -> None:
 
 def _add_compare(commands: _Commands) -> None:
     parser = commands.add_parser('compare', help='compare architectures: costs, PSNR and SSIM, pictures')
-    parser.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
+    parser.add_argument('--scale', type=_scale, nargs='+', default=[2, 4, 8], metavar='SCALE', help='default: 2 4 8')
     parser.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
     )
@@ -154,12 +154,16 @@ def _add_compare(commands: _Commands) -> None:
     )
     parser.add_argument(
         '--protocol',
-        choices=('uint8', 'double', 'ycbcr'),
-        default='uint8',
+        choices=('uint8', 'double', 'ycbcr', 'authors'),
         help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
-        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; default: uint8',
+        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; authors, each as its own do; default: uint8, or authors with '
+        '--paper',
     )
-    parser.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
+    parser.add_argument(
+        '--paper',
+        action='store_true',
+        help="show the paper's Table I beside, by default of all its methods",
+    )
     parser.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
     parser.add_argument(
@@ -339,8 +343,8 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
-    if not args.archs and not args.results:
-        raise ValueError('there is nothing to compare: name --archs or --results.')
+    if not args.archs and not args.results and not args.paper:
+        raise ValueError('there is nothing to compare: name --archs or --results, or --paper.')
     if args.projects:
         # Last, so that no file of the working folder stands in for an installed package.
         sys.path.append(str(Path.cwd()))
@@ -358,7 +362,7 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
-            protocol=args.protocol,
+            protocol=args.protocol or ('authors' if args.paper else 'uint8'),
             projects=args.projects,
         )
     )

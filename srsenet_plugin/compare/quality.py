@@ -93,6 +93,12 @@ PROTOCOLS = {
 }
 """How networks are evaluated, by name."""
 
+AUTHORS_PROTOCOLS = {
+    **dict.fromkeys(('SelfExSR', 'SRCNN', 'FSRCNN', 'VDSR', 'DRCN'), 'ycbcr'),
+    'LapSRN': 'double',
+}
+"""The protocols of the authors' own figures, by method, which Table I repeats. Others are evaluated by ``uint8``."""
+
 
 def score(img: NDArray, gt: NDArray[np.uint8], scale: int, protocol: str = 'uint8') -> tuple[float, float]:
     """PSNR and SSIM as BasicSR computes them on Y, ``scale`` pixels left out at the edges.
