@@ -75,7 +75,7 @@ def _add_upscale(commands: _Commands) -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
     parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
     parser.add_argument(
         '--precision',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
@@ -97,6 +97,16 @@ def _add_export(commands: _Commands) -> None:
     parser.add_argument('-s', '--scale', type=_scale, default=4, help="of the package's weights; default: 4")
     parser.add_argument(
         '--format', choices=('onnx', 'torchscript', 'pt2', 'safetensors'), required=True, help="pt2 is torch.export's"
+    )
+    parser.add_argument(
+        '--color',
+        '--colour',
+        choices=('rgb', 'net'),
+        default='net',
+        help="rgb: RGB in and out; net: what the network takes, which is Y for the package's; default: net",
+    )
+    parser.add_argument(
+        '--precision', choices=('fp32', 'fp16'), default='fp32', help='fp16: half the size of the file; default: fp32'
     )
     parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
     parser.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
@@ -336,7 +346,7 @@ def _export(args: argparse.Namespace) -> None:
 
     net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
     out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
-    export.export(net, args.format, out)
+    export.export(net, args.format, out, args.color == 'rgb', args.precision)
     print(out)
 
 

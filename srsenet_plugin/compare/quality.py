@@ -59,13 +59,13 @@ def find_benchmarks(folder: Path, scale: int) -> list[Benchmark]:
     """Finds what ``srsenet prepare benchmark`` has made, the literature's benchmarks first.
 
     Args:
-        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
+        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``, or is such a folder.
         scale: Scale.
 
     Raises:
         ValueError: There are none for this scale, or a GT image has no LR image.
     """
-    gt_folders = sorted(folder.glob(f'*/GTmod{scale}'))
+    gt_folders = sorted(folder.glob(f'GTmod{scale}')) or sorted(folder.glob(f'*/GTmod{scale}'))
     if not gt_folders:
         raise ValueError(
             f'{folder} holds no benchmark for x{scale}. Make them with: '

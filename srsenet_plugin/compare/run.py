@@ -83,7 +83,7 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     unknown = comparison.weights.keys() - set(archs)
     if unknown:
         raise ValueError(f'there are weights of {", ".join(sorted(unknown))}, but no such architecture is compared.')
-    device = find_device(comparison.device)
+    device = find_device(comparison.device, ('cuda', 'cpu'))  # where time and memory are measured
     import_projects(comparison.projects)
     benchmarks = {
         scale: quality.find_benchmarks(comparison.benchmarks, scale) if comparison.benchmarks else []

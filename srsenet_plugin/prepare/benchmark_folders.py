@@ -74,7 +74,7 @@ def make_benchmark(
         if len(images) != count:
             raise ValueError(
                 f'{source} holds {len(images)} images, but {out.name} has {count}. '
-                'For a part of it, name another --out.'
+                'Make a part of it in a folder of another name.'
             )
         run = ImageRun(images, workers, skip_bad)
         if staging.exists() or not all(folder.exists() for folder in benchmark_folders(out, scales)):
