@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srsenet_plugin.data.imresize import imresize
-from srsenet_plugin.prepare.benchmarks import COUNTS
+from srsenet_plugin.prepare.benchmarks import NUM_IMAGES
 from srsenet_plugin.prepare.canonical import describe_variant
 from srsenet_plugin.prepare.image_run import ImageRun
 from srsenet_plugin.prepare.lmdb_writer import EncodedImage, encode
@@ -70,7 +70,7 @@ def make_benchmark(
             raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
 
     with open_source(source, stem_end) as images, ExitStack() as stack:
-        count = COUNTS.get(benchmark or '', len(images))
+        count = NUM_IMAGES.get(benchmark or '', len(images))
         if len(images) != count:
             raise ValueError(
                 f'{source} holds {len(images)} images, but {out.name} has {count}. '
