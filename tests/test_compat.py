@@ -53,7 +53,7 @@ def test_every_shim_reports_why() -> None:
         'functional_tensor',
         'safe_option_files',
         'slurm_without_shell',
-        'resume_without_cuda',
+        'states_on_the_cpu',
         'distributed_without_cuda',
     }
     assert all(report.reason for report in reports.values())
@@ -92,16 +92,34 @@ def test_shims_leave_alone_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> Non
         compat.functional_tensor,  # the module is there since the first import
         compat.safe_option_files,  # likewise the safe loader
         compat.slurm_without_shell,  # and the call without a shell
-        compat.resume_without_cuda,
         compat.distributed_without_cuda,
     )
-    assert [shim()[0] for shim in shims] == [False] * 5
+    assert [shim()[0] for shim in shims] == [False] * 4
     assert before == (
         options.parse_options,
         options.ordered_yaml,
         dist_util._init_dist_pytorch,
         basicsr.models.base_model.BaseModel.model_to_device,
     )
+
+
+def test_states_are_loaded_onto_the_cpu_with_cuda_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever script calls: a GPU is no place for random states."""
+    import basicsr.train
+    from basicsr.utils import options
+
+    torch.save({'iter': 3, 'random': torch.get_rng_state()}, tmp_path / '3.state')
+    opt = {'auto_resume': False, 'path': {'resume_state': str(tmp_path / '3.state')}}
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
+    monkeypatch.setattr(options, 'parse_options', lambda: opt)
+    assert compat.states_on_the_cpu()[0]
+    script = {'options': options, 'load_resume_state': basicsr.train.load_resume_state}
+    exec('def main():\n    opt = options.parse_options()\n    return load_resume_state(opt)', script)
+    state = script['main']()
+    assert state['iter'] == 3
+    assert state['random'].device.type == 'cpu'
+    torch.set_rng_state(state['random'])
 
 
 def test_functional_tensor_is_left_to_a_toolbox_that_does_without(

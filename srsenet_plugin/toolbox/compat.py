@@ -37,7 +37,7 @@ def apply() -> tuple[Report, ...]:
 
     It imports modules of BasicSR, so BasicSR must be imported already, or be on its way through the import hook.
     """
-    shims = (functional_tensor, safe_option_files, slurm_without_shell, resume_without_cuda, distributed_without_cuda)
+    shims = (functional_tensor, safe_option_files, slurm_without_shell, states_on_the_cpu, distributed_without_cuda)
     return tuple(Report(shim.__name__, *shim()) for shim in shims)
 
 
@@ -96,10 +96,12 @@ def slurm_without_shell() -> tuple[bool, str]:
     return True, 'SLURM_NODELIST went through a shell, which could run what is in it (CVE-2024-27763)'
 
 
-def resume_without_cuda() -> tuple[bool, str]:
-    """``--auto_resume`` and ``resume_state`` ask for the current CUDA device."""
-    if _cuda_devices():
-        return False, 'there is a CUDA device'
+def states_on_the_cpu() -> tuple[bool, str]:
+    """``--auto_resume`` and ``resume_state`` load training states onto the current CUDA device.
+
+    There may be none. Where there is one, torch takes no random state from it, Adam waits for its counters in each step,
+    and the moments lie there twice.
+    """
     from basicsr.utils import options
 
     parse_options = options.parse_options
@@ -118,7 +120,7 @@ def resume_without_cuda() -> tuple[bool, str]:
         return parse_options(*args, **kwargs)
 
     options.parse_options = parse_options_and_mend_caller
-    return True, 'no CUDA device, and train.py loads training states onto one'
+    return True, 'train.py loads training states onto CUDA, which may be missing and takes no random states'
 
 
 def distributed_without_cuda() -> tuple[bool, str]:
