@@ -108,7 +108,6 @@ def test_shims_leave_alone_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> Non
         compat.safe_option_files,  # and the safe loader
         compat.filters_in_any_layout,
         compat.slurm_without_shell,  # and the call without a shell
-        compat.resume_without_cuda,
         compat.distributed_without_cuda,
         compat.cuda_calls_without_cuda,
         compat.prefetch_without_cuda,
@@ -116,6 +115,25 @@ def test_shims_leave_alone_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert not any(shim()[0] for shim in shims)
     assert state() == before
+
+
+def test_states_are_loaded_onto_the_cpu_with_cuda_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever script calls: a GPU is no place for random states."""
+    import basicsr.train
+    from basicsr.utils import options
+
+    torch.save({'iter': 3, 'random': torch.get_rng_state()}, tmp_path / '3.state')
+    opt = {'auto_resume': False, 'path': {'resume_state': str(tmp_path / '3.state')}}
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
+    monkeypatch.setattr(options, 'parse_options', lambda: opt)
+    assert compat.states_on_the_cpu()[0]
+    script = {'options': options, 'load_resume_state': basicsr.train.load_resume_state}
+    exec('def main():\n    opt = options.parse_options()\n    return load_resume_state(opt)', script)
+    state = script['main']()
+    assert state['iter'] == 3
+    assert state['random'].device.type == 'cpu'
+    torch.set_rng_state(state['random'])
 
 
 def test_functional_tensor_is_left_to_a_toolbox_that_does_without(

@@ -254,10 +254,12 @@ def slurm_without_shell() -> tuple[bool, str]:
 # Without CUDA
 
 
-def resume_without_cuda() -> tuple[bool, str]:
-    """``--auto_resume`` and ``resume_state`` ask for the current CUDA device."""
-    if _cuda_devices():
-        return False, WITH_CUDA
+def states_on_the_cpu() -> tuple[bool, str]:
+    """``--auto_resume`` and ``resume_state`` load training states onto the current CUDA device.
+
+    There may be none. Where there is one, torch takes no random state from it, Adam waits for its counters in each
+    step, and the moments lie there twice.
+    """
 
     def mend_caller() -> None:
         # The code is in train.py, which is __main__ when run as a script and a module of its own in other projects:
@@ -265,13 +267,15 @@ def resume_without_cuda() -> tuple[bool, str]:
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             names = frame.f_globals
-            codes = (frame.f_code, getattr(names.get('load_resume_state'), '__code__', None))
-            if names.get('torch') is torch and any(code and 'current_device' in code.co_names for code in codes):
+            stock = names.get('load_resume_state')
+            if isinstance(stock, types.FunctionType) and 'current_device' in stock.__code__.co_names:
+                names['load_resume_state'] = _with_globals(stock, torch=_TorchWithoutCuda())
+            elif names.get('torch') is torch and 'current_device' in frame.f_code.co_names and not _cuda_devices():
                 names['torch'] = _TorchWithoutCuda()
             frame = frame.f_back
 
     _around_parsing(before=mend_caller)
-    return True, 'no CUDA device, and train.py loads training states onto one'
+    return True, 'train.py loads training states onto CUDA, which may be missing and takes no random states'
 
 
 def distributed_without_cuda() -> tuple[bool, str]:

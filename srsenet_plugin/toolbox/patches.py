@@ -146,11 +146,11 @@ PATCHES = (
         'test_compat.py::test_slurm_launcher_without_cuda',
     ),
     Patch(
-        'compat.resume_without_cuda',
+        'compat.states_on_the_cpu',
         ('basicsr.utils.options.parse_options',),
-        '`--auto_resume` asks for a CUDA device',
-        'resumes on the CPU, in old copies of BasicSR (NAFNet, Restormer) too',
-        'machines without CUDA, until BasicSR loads training states onto the device of the options',
+        '`--auto_resume` loads states onto a CUDA device, which may be missing and takes no random states',
+        'loads them onto the CPU; without CUDA in old copies of BasicSR (NAFNet, Restormer) too',
+        'everywhere, until BasicSR loads training states onto the CPU',
         'test_compat.py::test_auto_resume_without_cuda',
     ),
     Patch(
