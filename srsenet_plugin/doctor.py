@@ -1,4 +1,4 @@
-"""``srsenet doctor``: what is installed, whether BasicSR will find the plugin, and what is mended in it here."""
+"""``srsenet doctor``: what is installed, whether BasicSR will find the plugin, and every patch of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def print_report() -> None:
     """Prints the versions, the state of the import hook and a line for each patch of ``toolbox.patches``."""
     import torch
 
+    from srsenet_plugin.machine.devices import found_devices
+
     console = Console()
     versions = Table('package', 'version', title='Versions')
     versions.add_row('python', platform.python_version())
@@ -25,7 +27,7 @@ def print_report() -> None:
             versions.add_row(package, metadata.version(package))
         except metadata.PackageNotFoundError:
             versions.add_row(package, 'not installed by pip')
-    versions.add_row('CUDA', f'{torch.cuda.device_count()} devices' if torch.cuda.is_available() else 'not available')
+    versions.add_row('devices', ', '.join(found_devices()))
     console.print(versions)
 
     console.print(f'Autoload: {_autoload_state()}')
