@@ -99,8 +99,8 @@ def slurm_without_shell() -> tuple[bool, str]:
 def states_on_the_cpu() -> tuple[bool, str]:
     """``--auto_resume`` and ``resume_state`` load training states onto the current CUDA device.
 
-    There may be none. Where there is one, torch takes no random state from it, Adam waits for its counters in each step,
-    and the moments lie there twice.
+    There may be none. Where there is one, torch takes no random state from it, Adam waits for its counters in each
+    step, and the moments lie there twice.
     """
     from basicsr.utils import options
 

@@ -6,6 +6,7 @@ read back and compared with the network before it gets its name.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,7 +117,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def export(net: SrSENet, file_format: str, path: Path) -> None:
-    """Writes a network to a file for other tools.
+    """Writes a network to a file for other tools, made on the CPU wherever the network is.
 
     Args:
         net (SrSENet): The network, in eval mode.
@@ -131,6 +132,7 @@ def export(net: SrSENet, file_format: str, path: Path) -> None:
     if path.exists():
         raise FileExistsError(f'{path} exists already. Delete it, or name another file with -o.')
     chosen = FORMATS[file_format]
+    net = copy.deepcopy(net).cpu()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with whole_file(path) as part, warnings.catch_warnings(), torch.no_grad():
