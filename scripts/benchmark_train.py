@@ -1,5 +1,6 @@
 """Prints training steps per second of SRModel and AcceleratedSRModel, side by side in one run: medians of interleaved
-repetitions, as ratios; and how two processes compare with one. It takes some minutes."""
+repetitions, as ratios; and how two processes compare with one. It takes some minutes; arguments name the rows to
+measure. On a GPU it is one process, and the peak memory is printed besides."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -32,7 +33,8 @@ from srsenet_plugin.machine.timing import interleaved_medians
 ROOT = Path(__file__).parents[1]
 BATCH, PATCH = 16, 96
 REPETITIONS = 5
-STEPS = 4  # in each repetition
+CUDA = torch.cuda.is_available()
+STEPS = 100 if CUDA else 4  # in each repetition
 PORT = '29517'
 # Of BasicSR, at x4, on RGB, which is all that EDSR and RCAN take; RCAN with a tenth of its 200 blocks. Uncompiled,
 # as in options/compare: they gain nothing by it.
@@ -61,14 +63,25 @@ class PlainSrSENet(SrSENet):
 def main() -> None:
     logging.getLogger('basicsr').setLevel(logging.WARNING)
     console = Console()
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    console.print(f'{device}, {torch.get_num_threads()} threads; bf16 asked for, got {amp_dtype("bf16", device)[1]}')
-    table = Table(*('', 'SRModel', 'AcceleratedSRModel', 'ratio'), title=f'steps per second, {BATCH} x {PATCH}x{PATCH}')
+    device = torch.cuda.get_device_name() if CUDA else 'cpu'
+    got = amp_dtype('bf16', 'cuda' if CUDA else 'cpu')[1]
+    console.print(f'{device}, {torch.get_num_threads()} threads; bf16 asked for, got {got}')
+    headings = ('', 'SRModel', 'AcceleratedSRModel', 'ratio', 'its samples per second')
+    table = Table(*headings, title=f'steps per second, {BATCH} x {PATCH}x{PATCH}')
+    peaks = Table(*headings[:4], title='peak memory of the GPU, MB')
     with tempfile.TemporaryDirectory() as folder:
         for name, opt in option_files(Path(folder)).items():
-            stock, ours = (STEPS / seconds for seconds in seconds_of_steps(name, opt).values())
-            table.add_row(name, f'{stock:.2f}', f'{ours:.2f}', f'{ours / stock:.2f}')
+            if name in (sys.argv[1:] or [name]):
+                seconds, (stock_peak, peak) = seconds_and_peaks(name, opt)
+                stock, ours = (STEPS / own for own in seconds)
+                table.add_row(name, f'{stock:.2f}', f'{ours:.2f}', f'{ours / stock:.2f}', f'{ours * BATCH:.0f}')
+                peaks.add_row(name, f'{stock_peak:.0f}', f'{peak:.0f}', f'{peak / (stock_peak or 1):.2f}')
         console.print(table)
+        if CUDA:
+            console.print(peaks)
+            return
+        if sys.argv[1:]:
+            return
 
         one, two = (processes(count, Path(folder)) for count in (1, 2))
         table = Table('processes of one thread', 'samples per second', 'ratio', title='AcceleratedSRModel, SrSENet x4')
@@ -83,8 +96,8 @@ def option_files(folder: Path) -> dict[str, dict[str, Any]]:
     for scale in (2, 4, 8):
         opt = yaml.safe_load((ROOT / f'options/train_SrSENet_x{scale}.yml').read_text(encoding='utf-8'))
         opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'datasets': {}}
-        opt['num_gpu'] = torch.cuda.device_count()
-        opt['path'] |= {'experiments_root': str(folder)}
+        opt['num_gpu'] = int(CUDA)
+        opt['path'] |= dict.fromkeys(('experiments_root', 'models', 'training_states'), str(folder))
         opts[f'SrSENet x{scale}'] = opt
     for name, arguments in OTHERS.items():
         network = {'type': name, 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 4, **arguments}
@@ -108,41 +121,45 @@ def model_of(opt: Mapping[str, Any], model_type: str) -> Any:
     return build_model(opt)
 
 
-def seconds_of_steps(name: str, opt: Mapping[str, Any]) -> dict[str, float]:
-    """Median seconds of STEPS steps of SRModel and of AcceleratedSRModel.
+def seconds_and_peaks(name: str, opt: Mapping[str, Any]) -> tuple[Iterable[float], Iterable[float]]:
+    """Median seconds of STEPS steps of SRModel and of AcceleratedSRModel, and their peak memory on the GPU in MB.
 
     Each has a process of its own, because memory that one has used is faster for the other one too.
     """
     context = multiprocessing.get_context('spawn')
     with ExitStack() as stack:
-        ways = {}
+        ways: dict[str, Callable[[], object]] = {}
+        peaks: dict[str, float] = {}
         for model_type in ('SRModel', 'AcceleratedSRModel'):
             pipe, other_end = context.Pipe()
             stack.enter_context(pipe)
             context.Process(target=train_on_demand, args=(opt, model_type, other_end), daemon=True).start()
             other_end.close()
-            ways[model_type] = partial(ask_for_steps, pipe)
-        return interleaved_medians(ways, REPETITIONS, name)
+            ways[model_type] = partial(ask_for_steps, pipe, peaks, model_type)
+        return interleaved_medians(ways, REPETITIONS, name).values(), peaks.values()
 
 
-def ask_for_steps(pipe: Connection) -> None:
+def ask_for_steps(pipe: Connection, peaks: dict[str, float], model_type: str) -> None:
     pipe.send(STEPS)
-    pipe.recv()
+    peaks[model_type] = pipe.recv()
 
 
 def train_on_demand(opt: Mapping[str, Any], model_type: str, pipe: Connection) -> None:
-    """Makes as many steps as the other end asks for, and answers, until that end is closed."""
+    """Makes as many steps as the other end asks for, and answers the peak memory, until that end is closed."""
     logging.getLogger('basicsr').setLevel(logging.WARNING)
+    torch.backends.cudnn.benchmark = True  # as train.py does
     model = model_of(opt, model_type)
     with suppress(EOFError):
         while steps := pipe.recv():
             train(model, steps)
-            pipe.send('done')
+            pipe.send(torch.cuda.max_memory_allocated() / 1e6 if CUDA else 0)
 
 
 def train(model: Any, steps: int) -> None:
     channels, size = model.opt['network_g']['num_in_ch'], PATCH // model.opt['scale']
     lq, gt = torch.rand(BATCH, channels, size, size), torch.rand(BATCH, channels, PATCH, PATCH)
+    if model.device.type == 'cuda':
+        lq, gt = lq.pin_memory(), gt.pin_memory()
     data = {'lq': lq, 'gt': gt, 'gt_path': ['random']}
     for i in range(steps):
         model.feed_data(data)

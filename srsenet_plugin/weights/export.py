@@ -142,6 +142,8 @@ FORMATS: Mapping[str, Format] = {
 def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, precision: str = 'fp32') -> None:
     """Writes a network to a file for other tools. It takes and gives float32 in any precision.
 
+    It is made on the CPU, wherever the network is.
+
     Args:
         net: The network, in eval mode.
         file_format: One of :data:`FORMATS`.
@@ -160,6 +162,7 @@ def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, pre
     if file_format == 'safetensors' and colour:
         raise ValueError('safetensors holds weights alone, and colour needs a format that holds the computation.')
     chosen = FORMATS[file_format]
+    net = copy.deepcopy(net).cpu()
     exported = Exported(copy.deepcopy(net).half() if precision == 'fp16' else net, colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
