@@ -184,11 +184,11 @@ def _measure_peak_memory(
     net = Network('', options, channels, None).build().to(device)
     img = lr_image(channels, scale, torch.device(device))
     if img.is_cuda:
-        allocated = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated(img.device)
+        torch.cuda.reset_peak_memory_stats(img.device)
         with torch.no_grad():
             net(img)
-        return torch.cuda.max_memory_allocated() - allocated
+        return torch.cuda.max_memory_allocated(img.device) - allocated
     with torch.no_grad():
         net(img[..., :16, :16])  # what the first run loads is not the image's
         before = peak_of_this_process()

@@ -181,7 +181,7 @@ def upscale(
 
 def _forward(net: nn.Module, img: NDArray) -> NDArray[np.float32]:
     """Maps (H, W, C) to (scale * H, scale * W, C)."""
-    device = next((parameter.device for parameter in net.parameters()), torch.device('cpu'))
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device('cpu'))
     batch = torch.from_numpy(np.ascontiguousarray(img.transpose(2, 0, 1)))[None].to(device)
     with torch.no_grad():
         return net(batch)[0].float().cpu().numpy().transpose(1, 2, 0)

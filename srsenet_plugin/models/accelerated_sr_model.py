@@ -89,10 +89,20 @@ class AcceleratedSRModel(SRModel):
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Moves the network to its device, in its memory format, and wraps it for distributed training."""
         net = self._accelerate(net)
-        if self._train_opt.get('compile') and can_compile(self.device):
+        if self._train_opt.get('compile'):
+            self._compile(net)
+        return super().model_to_device(net)
+
+    def _compile(self, net: nn.Module) -> None:
+        if self.opt['num_gpu'] > 1 and not self.opt['dist']:
+            # DataParallel's copies would all call the compiled original, whose weights are on the first device.
+            get_root_logger().warning(
+                f'train: compile is left out, for this process trains on {self.opt["num_gpu"]} devices. With torchrun, '
+                'each has a process of its own, which compiles.'
+            )
+        elif can_compile(self.device):
             net.compile()
             self._is_compiled = True
-        return super().model_to_device(net)
 
     def _accelerate(self, net: nn.Module) -> nn.Module:
         return net.to(memory_format=self._memory_format)
@@ -133,11 +143,12 @@ class AcceleratedSRModel(SRModel):
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Takes a batch: 'lq', and 'gt' if there is one, shapes (N, C, H, W)."""
         self._names = data.get('gt_path', data.get('lq_path')) or ()
-        images = {
-            name: data[name].to(self.device, non_blocking=True, memory_format=self._memory_format)
-            for name in ('lq', 'gt')
-            if name in data
-        }
+        images = {}
+        for name in ('lq', 'gt'):
+            if name in data:
+                if data[name].is_cuda:  # prefetch_mode: cuda loads on a stream of its own, which must not reuse memory
+                    data[name].record_stream(torch.cuda.current_stream())  # before the steps on this one are done
+                images[name] = data[name].to(self.device, non_blocking=True, memory_format=self._memory_format)
         super().feed_data({**data, **images})
 
     def optimize_parameters(self, current_iter: int) -> None:

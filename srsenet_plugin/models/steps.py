@@ -119,7 +119,8 @@ class Steps:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned."""
-        self._scaler.load_state_dict(state['scaler'])
+        if state['scaler']:  # a training without fp16 has none, which a scaler refuses
+            self._scaler.load_state_dict(state['scaler'])
         self._bad_steps.in_a_row = state['bad_steps']
 
 
