@@ -84,7 +84,7 @@ def cells(
     timed = any(row.latency is not None or row.memory is not None for row in rows)
     columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *(MEASURES if timed else [])]
     table = [[f'x{scale}', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
-    theirs = published(scale) if paper else {}
+    theirs = published(scale) if paper and benchmarks else {}
     of_method = {row.method: row for row in rows}
     for method in dict.fromkeys([*theirs, *of_method]):
         row, figures = of_method.get(method), theirs.get(method)
