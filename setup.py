@@ -1,4 +1,9 @@
-"""Puts srsenet_plugin.pth beside the packages, which pyproject.toml, where all else stands, has no words for."""
+"""The parts of the build that pyproject.toml cannot express: srsenet_plugin.pth goes beside the packages, and the
+README's links are absolute in a release."""
+
+import os
+import re
+from pathlib import Path
 
 from setuptools import Distribution, setup  # first: distutils is setuptools' own copy from then on
 
@@ -18,7 +23,23 @@ class DistributionWithData(Distribution):
         return self.has_data_files()
 
 
+def readme() -> str:
+    """README.md. In a release its links lead to the tagged files, because a package index shows none of them."""
+    text = Path('README.md').read_text(encoding='utf-8')
+    repository, tag = os.environ.get('GITHUB_REPOSITORY'), os.environ.get('GITHUB_REF_NAME')
+    if not repository or os.environ.get('GITHUB_REF_TYPE') != 'tag':
+        return text
+    files, pages = (
+        f'https://raw.githubusercontent.com/{repository}/{tag}/',
+        f'https://github.com/{repository}/blob/{tag}/',
+    )
+    text = re.sub(r'(!\[[^]]*\]\()(?!https?:)', rf'\1{files}', text)
+    return re.sub(r'(?<!!)(\[[^]]*\]\()(?!https?:|#)', rf'\1{pages}', text)
+
+
 setup(
+    long_description=readme(),
+    long_description_content_type='text/markdown',
     distclass=DistributionWithData,
     data_files=[('', ['srsenet_plugin/srsenet_plugin.pth'])],
     cmdclass={'install_data': InstallDataInSitePackages},

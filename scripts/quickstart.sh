@@ -20,4 +20,8 @@ rm -rf results/test_SrSENet_x4_quickstart # BasicSR would keep it under another 
 python basicsr/test.py -opt options/quickstart/test_SrSENet_x4_quickstart.yml ||
     fail "the test stopped; the lines above say why."
 
-python scripts/quickstart_report.py
+echo "== Comparing with bicubic"
+srsenet compare --scale 4 --archs Bicubic SrSENet --benchmarks "$data" --no-timing --out results/quickstart \
+    --weights SrSENet=experiments/train_SrSENet_x4_quickstart/models/net_g_latest.pth ||
+    fail "the comparison stopped; the lines above say why."
+echo "The picture: results/quickstart/crops_x4.png"

@@ -55,7 +55,8 @@ class PluginFinder:
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
-                if spec.origin is not None:  # a folder without __init__.py is not the package
+                spec = _old_copy(spec) or spec if fullname == 'basicsr' else spec
+                if spec.loader is not None:  # any other folder without __init__.py is not the package
                     _wrap_body(spec, cls.around[fullname])
                 return spec
         # An import statement passes here, importlib.util.find_spec does not: it has to go on answering None.
@@ -66,6 +67,34 @@ class PluginFinder:
                 name=fullname,
             )
         return None
+
+
+class OldCopyLoader:
+    """Loads the folder of an old BasicSR, which has no ``__init__.py``."""
+
+    @staticmethod
+    def create_module(spec: 'ModuleSpec') -> None:
+        """Lets Python make the module."""
+
+    @staticmethod
+    def exec_module(module: 'ModuleType') -> None:
+        """Does nothing: there is no body."""
+
+
+def _old_copy(found: 'ModuleSpec') -> 'ModuleSpec | None':
+    """The old BasicSR that some projects carry (NAFNet, Restormer), where it comes first on the path.
+
+    Python prefers a package with ``__init__.py``, however far back, so the installed BasicSR would hide it.
+    """
+    for entry in sys.path:
+        folder = os.path.join(entry, 'basicsr')
+        if os.path.isfile(os.path.join(folder, '__init__.py')):
+            return None
+        if os.path.isfile(os.path.join(folder, 'train.py')):
+            spec = type(found)('basicsr', OldCopyLoader(), is_package=True)  # type: ignore[arg-type]
+            spec.submodule_search_locations = [os.path.abspath(folder)]
+            return spec
+    return None
 
 
 def _wrap_body(spec: 'ModuleSpec', around: 'Callable[[Callable[[], None]], None]') -> None:

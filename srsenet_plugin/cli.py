@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_doctor(commands)
     _add_install_basicsr(commands)
+    _add_fetch(commands)
     _add_convert(commands)
     _add_compare(commands)
     _add_prepare(commands)
@@ -74,7 +75,7 @@ def _add_upscale(commands: _Commands) -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
     parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
     parser.add_argument(
         '--precision',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
@@ -97,6 +98,16 @@ def _add_export(commands: _Commands) -> None:
     parser.add_argument(
         '--format', choices=('onnx', 'torchscript', 'pt2', 'safetensors'), required=True, help="pt2 is torch.export's"
     )
+    parser.add_argument(
+        '--color',
+        '--colour',
+        choices=('rgb', 'net'),
+        default='net',
+        help="rgb: RGB in and out; net: what the network takes, which is Y for the package's; default: net",
+    )
+    parser.add_argument(
+        '--precision', choices=('fp32', 'fp16'), default='fp32', help='fp16: half the size of the file; default: fp32'
+    )
     parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
     parser.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
     parser.set_defaults(run=_export)
@@ -112,6 +123,12 @@ def _add_install_basicsr(commands: _Commands) -> None:
     parser.set_defaults(run=_install_basicsr)
 
 
+def _add_fetch(commands: _Commands) -> None:
+    parser = commands.add_parser('fetch', help="download the weights of compared networks' authors, for compare")
+    parser.add_argument('archs', nargs='*', metavar='ARCH', help='LapSRN, VDSR, SRCNN or FSRCNN; default: all')
+    parser.set_defaults(run=_fetch)
+
+
 def _add_convert(commands: _Commands) -> None:
     parser = commands.add_parser('convert', help='make published weights readable for BasicSR')
     parser.add_argument('source', metavar='FILE', help='LapSRN, VDSR, SRCNN or FSRCNN: .mat, .pth or .safetensors')
@@ -121,7 +138,7 @@ def _add_convert(commands: _Commands) -> None:
 
 def _add_compare(commands: _Commands) -> None:
     parser = commands.add_parser('compare', help='compare architectures: costs, PSNR and SSIM, pictures')
-    parser.add_argument('--scale', type=_scale, nargs='+', required=True, metavar='SCALE')
+    parser.add_argument('--scale', type=_scale, nargs='+', default=[2, 4, 8], metavar='SCALE', help='default: 2 4 8')
     parser.add_argument(
         '--archs', nargs='+', default=[], metavar='ARCH', help='registered architectures, or option files'
     )
@@ -147,12 +164,16 @@ def _add_compare(commands: _Commands) -> None:
     )
     parser.add_argument(
         '--protocol',
-        choices=('uint8', 'double', 'ycbcr'),
-        default='uint8',
+        choices=('uint8', 'double', 'ycbcr', 'authors'),
         help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
-        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; default: uint8',
+        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; authors, each as its own do; default: uint8, or authors with '
+        '--paper',
     )
-    parser.add_argument('--paper', action='store_true', help="show the paper's Table I beside")
+    parser.add_argument(
+        '--paper',
+        action='store_true',
+        help="show the paper's Table I beside, by default of all its methods",
+    )
     parser.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
     parser.add_argument(
@@ -325,15 +346,15 @@ def _export(args: argparse.Namespace) -> None:
 
     net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
     out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
-    export.export(net, args.format, out)
+    export.export(net, args.format, out, args.color == 'rgb', args.precision)
     print(out)
 
 
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
-    if not args.archs and not args.results:
-        raise ValueError('there is nothing to compare: name --archs or --results.')
+    if not args.archs and not args.results and not args.paper:
+        raise ValueError('there is nothing to compare: name --archs or --results, or --paper.')
     if args.projects:
         # Last, so that no file of the working folder stands in for an installed package.
         sys.path.append(str(Path.cwd()))
@@ -351,7 +372,7 @@ def _compare(args: argparse.Namespace) -> None:
             timing=not args.no_timing,
             paper=args.paper,
             device=args.device,
-            protocol=args.protocol,
+            protocol=args.protocol or ('authors' if args.paper else 'uint8'),
             projects=args.projects,
         )
     )
@@ -368,6 +389,13 @@ def _compare(args: argparse.Namespace) -> None:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
 
 
+def _fetch(args: argparse.Namespace) -> None:
+    from srsenet_plugin.weights import authors_files
+
+    for file in authors_files.fetch(args.archs):
+        print(f'{file.converted}: {file.arch} {" ".join(f"x{scale}" for scale in file.scales)}, {file.remote.url}')
+
+
 def _convert(args: argparse.Namespace) -> None:
     from srsenet_plugin.weights import convert
 
@@ -376,17 +404,18 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _prepare_div2k(args: argparse.Namespace) -> None:
-    from srsenet_plugin.prepare import download, packing
+    from srsenet_plugin.data import download
+    from srsenet_plugin.prepare import div2k, packing
 
     args.name = 'DIV2K_train'
     if args.source is None:
         archive = args.out / 'DIV2K_train_HR.zip'
         if not all(folder.exists() for folder in packing.lmdb_folders(args.out, args.name, args.scales)):
             if args.download:
-                download.fetch_div2k(archive)
+                download.fetch({archive: div2k.TRAIN_HR})
             elif not archive.exists():
                 raise ValueError(
-                    f'There is no {archive}. --download fetches it; by hand, put {download.URL} there; '
+                    f'There is no {archive}. --download fetches it; by hand, put {div2k.TRAIN_HR.url} there; '
                     'or name the folder or archive with --source.'
                 )
         if archive.exists():  # which may be deleted once the LMDBs are there

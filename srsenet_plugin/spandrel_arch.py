@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling, StateDict
 from spandrel.util import KeyCondition
 from torch import Tensor
 
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.archs.in_colour import upscale_in_colour
 from srsenet_plugin.archs.srsenet_arch import SrSENet
-from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.weights.pretrained import infer_options
 
 
@@ -60,28 +59,13 @@ class SrSENetArch(Architecture[SrSENet]):
             input_channels=3,
             output_channels=3,
             tiling=ModelTiling.DISCOURAGED,  # the SE layers take means over the whole image
-            call_fn=_upscale_rgb
-            if options['num_in_ch'] == 3
-            else partial(_upscale_y, BicubicEnlarge(options['upscale'])),
+            # Apple's device has no float64.
+            call_fn=partial(_upscale, BicubicEnlarge(options['upscale']).float()),
         )
 
 
-def _upscale_rgb(net: SrSENet, image: Tensor) -> Tensor:
-    """Upscales RGB or grey images by a network for RGB images."""
-    if image.shape[1] == 3:
-        return net(image)
-    return net(image.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
-
-
-def _upscale_y(enlarge: BicubicEnlarge, net: SrSENet, image: Tensor) -> Tensor:
-    """Upscales RGB or grey images by a network for Y images. Colours are converted in float32."""
-    pixels = image.float()
-    if image.shape[1] == 1:
-        return y_to_grey(net(grey_to_y(pixels).to(image.dtype)).float()).to(image.dtype)
-    ycbcr = rgb_to_ycbcr(pixels)
-    y = net(ycbcr[:, :1].to(image.dtype)).float()
-    cbcr = enlarge.to(image.device)(ycbcr[:, 1:])
-    return ycbcr_to_rgb(torch.cat([y, cbcr], 1)).to(image.dtype)
+def _upscale(enlarge: BicubicEnlarge, net: SrSENet, image: Tensor) -> Tensor:
+    return upscale_in_colour(enlarge.to(image.device), net, image)
 
 
 MAIN_REGISTRY.add(ArchSupport.from_architecture(SrSENetArch()), ignore_duplicates=True)

@@ -19,6 +19,8 @@ import skimage
 ROOT = Path(__file__).parents[1]
 PHOTOS = Path(skimage.__file__).parent / 'data'
 
+os.environ['SRSENET_CACHE'] = os.devnull  # what a developer has fetched changes no test
+
 WITHOUT_PLUGIN = """
 import sys, types
 from torchvision.transforms.functional import rgb_to_grayscale

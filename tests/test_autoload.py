@@ -158,15 +158,24 @@ print('SrSENet' in ARCH_REGISTRY)
     assert printed.split() == ['False', 'False', 'True']
 
 
-def test_a_plugin_that_fails_leaves_the_toolbox_usable() -> None:
-    """A part of the plugin is missing: BasicSR is imported with a warning that says so."""
+@pytest.mark.parametrize(
+    ('missing', 'warning', 'registered'),
+    [
+        ('srsenet_plugin.toolbox.register', 'basicsr is imported without srsenet_plugin, which failed with Mod', False),
+        ('srsenet_plugin.losses', 'srsenet_plugin works in part only; these failed: register_losses (Mod', True),
+    ],
+)
+def test_a_plugin_that_fails_leaves_the_toolbox_usable(missing: str, warning: str, registered: bool) -> None:
+    """The plugin or a part of it is missing: BasicSR is imported with a warning that says so, and the rest works."""
     printed = run_python(
         WITHOUT_PLUGIN
-        + "sys.modules['srsenet_plugin.losses'] = None; import basicsr; print('basicsr', basicsr.__version__)"
+        + f"sys.modules['{missing}'] = None; import basicsr; from basicsr.utils.registry import ARCH_REGISTRY;"
+        + "print('basicsr', basicsr.__version__, 'SrSENet' in ARCH_REGISTRY)"
     )
-    assert 'basicsr is imported without srsenet_plugin, which failed with ModuleNotFoundError: import of ' in printed
+    assert f'UserWarning: {warning}uleNotFoundError: import of ' in printed
     assert '`srsenet doctor`' in printed
     assert printed.splitlines()[-1].startswith('basicsr 1.')
+    assert printed.split()[-1] == str(registered)
 
 
 def test_the_toolbox_keeps_its_loader() -> None:

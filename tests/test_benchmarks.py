@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from srsenet_plugin import cli
-from srsenet_plugin.prepare.benchmarks import COUNTS, find_hr_images, known_name
+from srsenet_plugin.prepare.benchmarks import NUM_IMAGES, find_hr_images, known_name
 from srsenet_plugin.prepare.canonical import describe_variant
 
 
@@ -78,12 +78,14 @@ def test_all_of_a_folder_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureF
     assert len(capfd.readouterr().out.splitlines()) == 8
 
 
-@pytest.mark.parametrize('name', COUNTS)
+@pytest.mark.parametrize('name', NUM_IMAGES)
 def test_counts(tmp_path: Path, name: str, capfd: pytest.CaptureFixture) -> None:
     write(*(tmp_path / f'HR/{i}.png' for i in range(4)))
     arguments = ['prepare', 'benchmark', '--source', str(tmp_path / 'HR'), '--out']
     assert cli.main([*arguments, str(tmp_path / name)]) == 1
-    message = f'{tmp_path}/HR holds 4 images, but {name} has {COUNTS[name]}. For a part of it, name another --out.'
+    message = (
+        f'{tmp_path}/HR holds 4 images, but {name} has {NUM_IMAGES[name]}. Make a part of it in a folder of another'
+    )
     assert message in capfd.readouterr().err
     assert not (tmp_path / name).exists()
     assert cli.main([*arguments, str(tmp_path / 'part')]) == 0

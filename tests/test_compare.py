@@ -507,6 +507,99 @@ def test_finished_images(benchmarks: Path, tmp_path: Path, capfd: pytest.Capture
     assert f'x4 Tested: {tmp_path}/results/test_x4 holds no folder Set5 or B100 or Mine' in capfd.readouterr().err
 
 
+# Table I
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with weights of SRCNN for x2, as ``srsenet fetch`` leaves them."""
+    cache = tmp_path / 'cache'
+    cache.mkdir()
+    monkeypatch.setenv('SRSENET_CACHE', str(cache))
+    torch.manual_seed(0)
+    content = {'params': SRCNN().state_dict(), 'network_g': {'type': 'SRCNN'}, 'scales': [2]}
+    torch.save(content, cache / 'SRCNN_x2.pth')
+    return cache
+
+
+def cells(path: Path) -> dict[str, list[str]]:
+    """The rows of a table in Markdown by their first cells."""
+    lines = [line.strip().removeprefix('|').removesuffix('|').split('|') for line in path.read_text().splitlines()]
+    return {first.strip(): [cell.strip() for cell in others] for first, *others in lines}
+
+
+@pytest.mark.usefixtures('fetched')
+def test_table_1_in_one_command(
+    benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each method by its authors' protocol, with the weights or the images that there are, or as the paper has it."""
+    shutil.copytree(benchmarks / 'Set5', tmp_path / 'datasets/Set5')
+    for method in ('SelfExSR', 'DRCN'):
+        shutil.copytree(benchmarks / 'Set5/GTmod4', tmp_path / f'theirs/{method}_x4')
+        for path in (tmp_path / f'theirs/{method}_x4').glob('*.png'):
+            cv2.imwrite(str(path), cv2.GaussianBlur(cv2.imread(str(path)), (5, 5), 2))
+    evaluated: dict[str, str] = {}
+    evaluate = quality.evaluate_network
+
+    def record(*arguments: Any) -> quality.Scores:
+        evaluated[arguments[5]] = arguments[6]
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(quality, 'evaluate_network', record)
+    results = [f'{method}={tmp_path}/theirs/{method}_x{{scale}}' for method in ('SelfExSR', 'DRCN')]
+    arguments = ['--scale', 2, 4, '--paper', '--benchmarks', tmp_path / 'datasets', '--no-timing', '--out', tmp_path]
+    compare(*arguments, '--results', *results)
+
+    assert evaluated == {'Bicubic Set5': 'uint8', 'SRCNN Set5': 'ycbcr', 'SrSENet Set5': 'uint8'}
+    x2, x4 = cells(tmp_path / 'compare_x2.md'), cells(tmp_path / 'compare_x4.md')
+    assert x2['x2'] == ['weights', 'protocol', *table.COSTS, 'Set5 PSNR / SSIM']
+    methods = list(table.published(2))
+    assert [first for first in x2 if first.endswith(', Table I')] == [f'{method}, Table I' for method in methods]
+    known = {method: (x2[method][0], x2[method][1], bool(x2[method][-1])) for method in methods if method in x2}
+    assert known == {
+        'Bicubic': ('none needed', 'uint8', True),
+        'SRCNN': ('published', 'ycbcr', True),
+        **dict.fromkeys(('FSRCNN', 'VDSR', 'DRCN', 'LapSRN'), ('', '', False)),
+        'SrSENet': ("the package's", 'uint8', True),
+    }
+    measured = {method for method in methods if f'{method}, difference' in x4}
+    assert measured == {'Bicubic', 'SelfExSR', 'DRCN', 'SrSENet'}
+    assert x4['DRCN'][:3] == ['finished images', 'ycbcr', '']
+    psnr, ours = (float(cells[-1].split(' / ')[0]) for cells in (x2['SRCNN, Table I'], x2['SRCNN']))
+    assert psnr == 36.65
+    assert x2['SRCNN, difference'][-1].startswith(f'{ours - psnr:+.2f} / ')
+    printed = capfd.readouterr().out
+    assert 'x2 FSRCNN, VDSR, LapSRN: srsenet fetch brings the weights of its authors' in printed
+    assert 'x4 SRCNN, FSRCNN, VDSR, LapSRN: srsenet fetch brings' in printed
+    assert 'x2 SelfExSR: there are no finished images of this scale' in printed
+
+    evaluated.clear()
+    compare(*arguments, '--archs', 'Bicubic', 'SRCNN', '--protocol', 'double')
+    assert set(evaluated.values()) == {'double'}
+    assert cells(tmp_path / 'compare_x2.md')['x2'] == ['weights', *table.COSTS, 'Set5 PSNR / SSIM']
+
+
+@pytest.mark.usefixtures('fetched')
+def test_weights_that_are_not_named_are_those_of_this_plugins_networks(
+    benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of an option file's network, nor of another project's by the same name."""
+    (tmp_path / 'train_SrSENet_x2.yml').write_text('network_g:\n  type: SrSENet\n  num_feat: 16\n')
+    arguments = ['--scale', 2, '--benchmarks', benchmarks, '--no-timing', '--out', tmp_path]
+    compare(*arguments, '--archs', tmp_path / 'train_SrSENet_x2.yml', 'SRCNN')
+    found = read(tmp_path)['2']
+    assert (found['SRCNN']['weights'], len(found['SRCNN']['scores'])) == ('published', 3)
+    assert (found['SrSENet']['weights'], found['SrSENet']['scores']) == ('', {})
+    assert found['SrSENet']['complexity']['params'] < 100_000
+
+    class Theirs(SRCNN):
+        pass
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'SRCNN', Theirs)
+    compare(*arguments, '--archs', 'SRCNN')
+    assert (read(tmp_path)['2']['SRCNN']['weights'], read(tmp_path)['2']['SRCNN']['scores']) == ('', {})
+
+
 @pytest.mark.parametrize(
     ('files', 'owners'),
     [
@@ -575,7 +668,7 @@ def test_mistakes_are_named(tmp_path: Path, capfd: pytest.CaptureFixture, argume
 
 def test_nothing_to_compare(capfd: pytest.CaptureFixture) -> None:
     compare('--scale', 4, status=1)
-    assert 'srsenet: there is nothing to compare: name --archs or --results.' in capfd.readouterr().err
+    assert 'srsenet: there is nothing to compare: name --archs or --results, or --paper.' in capfd.readouterr().err
 
 
 def test_incomplete_benchmarks_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -762,7 +855,8 @@ def test_the_literal_command(benchmarks: Path, tmp_path: Path) -> None:
     printed = run([*command, '--paper'], tmp_path)
     assert 'Tables, pictures and images are in results/compare.' in printed
     found = read(tmp_path / 'results/compare')['4']
-    weights = 180 * 320 * (25 * 56 + 2 * 56 * 12 + 4 * 9 * 12 * 12 + 81 * 56)  # each once for each LR pixel
-    assert found['FSRCNN']['complexity']['macs'] == weights
+    # Each weight once for each LR pixel; those of the deconvolution for the replicated ones around the image too.
+    macs = 180 * 320 * (25 * 56 + 2 * 56 * 12 + 4 * 9 * 12 * 12) + 182 * 322 * 81 * 56
+    assert found['FSRCNN']['complexity']['macs'] == macs
     assert found['FSRCNN']['memory'] > 1e6
     assert 'Traceback' not in printed

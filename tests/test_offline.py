@@ -1,4 +1,4 @@
-"""The network is for ``srsenet prepare div2k --download`` alone."""
+"""The network is for ``srsenet prepare div2k --download`` and ``srsenet fetch`` alone."""
 
 from __future__ import annotations
 

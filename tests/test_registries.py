@@ -59,6 +59,45 @@ def test_a_projects_own_architecture_replaces_ours() -> None:
         registry.register(type('SRCNN', (), {}))
 
 
+def test_registries_of_older_copies() -> None:
+    """Those of BasicSR 1.3 know no suffixes."""
+    from srsenet_plugin.toolbox.registries import register_giving_way
+
+    class OldRegistry:
+        def __init__(self) -> None:
+            self._obj_map: dict[str, type] = {}
+
+        def _do_register(self, name: str, obj: type) -> None:
+            assert name not in self._obj_map
+            self._obj_map[name] = obj
+
+        def register(self, obj: type) -> None:
+            self._do_register(obj.__name__, obj)
+
+        def __contains__(self, name: str) -> bool:
+            return name in self._obj_map
+
+    registry = OldRegistry()
+    ours, theirs = (type('SRCNN', (), {}) for _ in range(2))
+    assert register_giving_way(registry, (ours,)) == (True, 'registered SRCNN')
+    registry.register(type('Other', (), {}))
+    registry.register(theirs)
+    assert registry._obj_map['SRCNN'] is theirs
+
+
+def test_classes_that_were_registered_with_a_suffix_stay_beside_ours() -> None:
+    from basicsr.utils.registry import Registry
+
+    from srsenet_plugin.toolbox.registries import register_giving_way
+
+    registry = Registry('arch')
+    ours, theirs = (type('SRCNN', (), {}) for _ in range(2))
+    register_giving_way(registry, (ours,))
+    registry.register(suffix='theirs')(theirs)
+    assert registry.get('SRCNN') is ours
+    assert registry.get('SRCNN_theirs') is theirs
+
+
 def test_names_of_other_projects_are_left_to_them_in_mmengine() -> None:
     """Whether they register before or after the plugin, by all of mmengine's ways."""
     printed = run_python(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spandrel
 import torch
-from conftest import PHOTOS, save_network
+from conftest import PHOTOS, ROOT, run_python, save_network
 from PIL import Image
 
 import srsenet_plugin.spandrel_arch
@@ -129,6 +130,41 @@ def test_the_calls_of_chainner(photo: torch.Tensor, use_fp16: bool) -> None:
     result = sr.detach().cpu().float().numpy()[..., ::-1]
     expected = upscaled(path, 4, photo)[0].movedim(0, -1).numpy()
     assert np.abs(result - expected).max() < (1 / 255 if use_fp16 else 1e-5)
+
+
+AS_COMFYUI = """
+import importlib.util, pathlib, sys
+import torch
+
+node = pathlib.Path(sys.argv[1])
+spec = importlib.util.spec_from_file_location(str(node.with_suffix('')).replace('.', '_x_'), node)
+module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert getattr(module, 'NODE_CLASS_MAPPINGS', None) is not None
+
+from spandrel import ImageModelDescriptor, ModelLoader
+
+model = ModelLoader().load_from_state_dict(torch.load(sys.argv[2], weights_only=True)).eval()
+assert isinstance(model, ImageModelDescriptor)
+model.to(torch.device('cpu'))
+image = torch.load(sys.argv[3], weights_only=True)
+torch.save(torch.clamp(model(image.movedim(-1, -3).float()).movedim(-3, -1), 0, 1), sys.argv[4])
+"""
+
+
+def test_the_node_of_the_documents(tmp_path: Path, photo: torch.Tensor) -> None:
+    """In a process of its own, where nothing has registered SrSENet before: ComfyUI's ``load_custom_node``, and its
+    nodes "Load Upscale Model" and "Upscale Image (using Model)" for an image of one tile."""
+    page = (ROOT / 'docs/photographs.md').read_text(encoding='utf-8')
+    (lines,) = [block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'NODE_CLASS' in block]
+    node, image, sr = (tmp_path / name for name in ('custom_nodes/srsenet.py', 'image.pt', 'sr.pt'))
+    node.parent.mkdir()
+    node.write_text(lines)
+    torch.save(photo, image)
+    path = srsenet_plugin.weights.pretrained.weights_file('srsenet_x4')
+    run_python(AS_COMFYUI, node, path, image, sr)
+    expected = upscaled(path, 4, photo).movedim(1, -1)
+    torch.testing.assert_close(torch.load(sr, weights_only=True), expected, rtol=0, atol=1e-5)
 
 
 def test_registering_again_does_nothing() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import srsenet_plugin
+from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.compare import quality
 from srsenet_plugin.inference import upscaler
 from srsenet_plugin.inference.upscaler import Upscaler
@@ -56,6 +57,19 @@ def test_grey_is_colour_of_equal_values(weights: Path, photo: NDArray[np.uint8])
     grey = photo[..., 1]
     colour = Upscaler(4, weights)(np.dstack([grey] * 3)).astype(int)
     assert np.abs(colour - Upscaler(4, weights)(grey)[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize('options', [{}, {'num_in_ch': 3, 'num_out_ch': 3}], ids=['Y', 'RGB'])
+def test_only_cbcr_are_enlarged_by_bicubic(
+    options: dict[str, int], tmp_path: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images: list[int] = []
+    forward = BicubicEnlarge.forward
+    monkeypatch.setattr(BicubicEnlarge, 'forward', lambda self, x: images.append(x.shape[1]) or forward(self, x))
+    upscale = Upscaler(4, save_network(tmp_path / 'net.pth', **options))
+    upscale(photo[..., 0])
+    upscale(photo)
+    assert images == ([] if options else [2])
 
 
 def test_opaque_images_stay_opaque(weights: Path, photo: NDArray[np.uint8]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srsenet_plugin.archs.arch_util import require_int, without_autocast
-from srsenet_plugin.data.cubic import cubic, mirrored
+from srsenet_plugin.data.cubic import cubic
 
 
 class BicubicEnlarge(nn.Module):
@@ -45,8 +45,10 @@ class BicubicEnlarge(nn.Module):
 
     def _enlarge_rows(self, x: Tensor) -> Tensor:
         num, channels, height, width = x.shape
-        rows = mirrored(torch.arange(-2, height + 2, device=x.device), height)
-        planes = x.index_select(2, rows).reshape(num * channels, 1, height + 4, width)
+        # Two rows more on both sides, mirrored. Slices, unlike computed indices, run in every tool that reads ONNX.
+        x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+        x = torch.cat([x[:, :, 2:3], x, x[:, :, -3:-2]], 2)
+        planes = x.reshape(num * channels, 1, height + 4, width)
         out = F.conv2d(planes, self.weights.to(x.dtype)[..., None]).transpose(1, 2)
         if self.round_values:
             # Half up is half away from zero here: negative values become 0 either way.

@@ -21,6 +21,9 @@ from srsenet_plugin.data.whole_files import whole_file
 
 MAX_PANELS = 3  # benchmarks in a picture
 
+# Both together are a crop's side: enough HR pixels at x2, and enough LR pixels at x8.
+CROP_HR_PIXELS, CROP_LR_PIXELS = 32, 16
+
 
 def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence[str], scale: int) -> bool:
     """Draws a panel for each of the first benchmarks, with a bubble for each network; its area grows with parameters.
@@ -63,7 +66,9 @@ def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence
 def draw_crops(
     path: Path, benchmarks: Sequence[Benchmark], results: Mapping[str, Mapping[str, tuple[Scores, Mapping[str, Path]]]]
 ) -> bool:
-    """Draws, for an image of each of the first benchmarks, the crop where bicubic interpolation fails most.
+    """Draws the crop where bicubic interpolation fails most, of an image of each of the first benchmarks.
+
+    A row shows the LR image, each method, and the HR image.
 
     Args:
         path: PNG to write.
@@ -80,13 +85,16 @@ def draw_crops(
             chosen.append((benchmark, scored))
     if not chosen:
         return False
-    columns = 1 + len(results)
+    columns = 2 + len(results)
     figure = Figure(figsize=(2.2 * columns, 2.6 * len(chosen[:MAX_PANELS])), layout='constrained')
     all_axes = figure.subplots(min(len(chosen), MAX_PANELS), columns, squeeze=False)
     for axes, (benchmark, scored) in zip(all_axes, chosen):
         key, crop = _hardest_crop(benchmark, scored)
-        _show(axes[0], read_bgr(benchmark.pairs[key][0])[crop], f'{benchmark.name} {key}\nHR')
-        for cell, (method, of_method) in zip(axes[1:], results.items()):
+        gt_path, lr_path = benchmark.pairs[key]
+        lr_crop = tuple(slice(side.start // benchmark.scale, side.stop // benchmark.scale) for side in crop)
+        _show(axes[0], read_bgr(lr_path)[lr_crop], f'{benchmark.name} {key}\nLR')
+        _show(axes[-1], read_bgr(gt_path)[crop], 'HR')
+        for cell, (method, of_method) in zip(axes[1:-1], results.items()):
             if benchmark.name in of_method:
                 scores, files = of_method[benchmark.name]
                 psnr, ssim = scores[key]
@@ -100,7 +108,7 @@ def draw_crops(
 def _hardest_crop(benchmark: Benchmark, keys: Collection[str]) -> tuple[str, tuple[slice, slice]]:
     """Of some images, the one and the square of it in which the bicubic image of the LR differs most from the GT."""
     scale = benchmark.scale
-    side = 32 + 16 * scale
+    side = CROP_HR_PIXELS + CROP_LR_PIXELS * scale
     worst = (-1.0, '', 0, 0)
     for key, (gt_path, lr_path) in benchmark.pairs.items():
         if key not in keys:
@@ -114,6 +122,7 @@ def _hardest_crop(benchmark: Benchmark, keys: Collection[str]) -> tuple[str, tup
         top, left = np.unravel_index(means.argmax(), means.shape)
         worst = max(worst, (float(means.max()), key, int(top), int(left)))
     _, key, top, left = worst
+    top, left = (int(start) // scale * scale for start in (top, left))  # whole LR pixels
     return key, (slice(top, top + side), slice(left, left + side))
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.whole_files import whole_file
-from srsenet_plugin.prepare.benchmarks import COUNTS
+from srsenet_plugin.prepare.benchmarks import NUM_IMAGES
 from srsenet_plugin.prepare.source_images import SUFFIXES
 
 SSIM_WINDOW = 11
@@ -59,20 +59,20 @@ def find_benchmarks(folder: Path, scale: int) -> list[Benchmark]:
     """Finds what ``srsenet prepare benchmark`` has made, the literature's benchmarks first.
 
     Args:
-        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``.
+        folder: Holds folders such as ``Set5`` with ``GTmod{scale}`` and ``LRbicx{scale}``, or is such a folder.
         scale: Scale.
 
     Raises:
         ValueError: There are none for this scale, or a GT image has no LR image.
     """
-    gt_folders = sorted(folder.glob(f'*/GTmod{scale}'))
+    gt_folders = sorted(folder.glob(f'GTmod{scale}')) or sorted(folder.glob(f'*/GTmod{scale}'))
     if not gt_folders:
         raise ValueError(
             f'{folder} holds no benchmark for x{scale}. Make them with: '
             f'srsenet prepare benchmark --source FOLDER --out {folder} --scales {scale}'
         )
-    order = list(COUNTS)
-    gt_folders.sort(key=lambda path: order.index(path.parent.name) if path.parent.name in COUNTS else len(order))
+    order = list(NUM_IMAGES)
+    gt_folders.sort(key=lambda path: order.index(path.parent.name) if path.parent.name in NUM_IMAGES else len(order))
     return [_benchmark(gt_folder, scale) for gt_folder in gt_folders]
 
 
@@ -92,6 +92,12 @@ PROTOCOLS = {
     'Y of results and GT images is rounded',
 }
 """How networks are evaluated, by name."""
+
+AUTHORS_PROTOCOLS = {
+    **dict.fromkeys(('SelfExSR', 'SRCNN', 'FSRCNN', 'VDSR', 'DRCN'), 'ycbcr'),
+    'LapSRN': 'double',
+}
+"""The protocols of the authors' own figures, by method, which Table I repeats. Others are evaluated by ``uint8``."""
 
 
 def score(img: NDArray, gt: NDArray[np.uint8], scale: int, protocol: str = 'uint8') -> tuple[float, float]:

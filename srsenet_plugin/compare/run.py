@@ -12,6 +12,7 @@ from pathlib import Path
 
 import basicsr
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ from srsenet_plugin.compare.networks import Network, find_network, import_projec
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.machine.devices import find_device
-from srsenet_plugin.weights import pretrained
+from srsenet_plugin.weights import authors_files, pretrained
 
 Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
 """Scores and files of the images, by method and benchmark."""
@@ -31,16 +32,19 @@ class Comparison:
     """What to compare.
 
     Attributes:
-        archs: Names of registered architectures, or option files.
+        archs: Names of registered architectures, or option files. With ``paper``, none stands for those of Table I
+            except those whose finished images are there.
         scales: Scales.
         benchmarks: Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
-        weights: Files of weights by name; ``{scale}`` in them stands for the scale.
+        weights: Files of weights by name; ``{scale}`` in them stands for the scale. Architectures of this plugin have
+            the package's weights without, or their authors', if they are fetched.
         results: Folders of finished images by name; the same.
         out: Folder for tables, pictures and upscaled images. What is in it already is not computed again.
         timing: Measure time and memory.
         paper: Show Table I's figures too.
         device: ``auto``, or a device of torch's.
-        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`.
+        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`, or ``authors`` for that of
+            each method's authors.
         projects: Modules to import, such as ``my_project.archs``, because they register architectures.
     """
 
@@ -70,14 +74,16 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
     """
     archs = [name_of(spec) for spec in comparison.archs]
     names = [*archs, *comparison.results]
-    if not names:
+    if not archs and comparison.paper:
+        archs = [method for scale in comparison.scales for method in _archs_of_table1(scale)]
+    if not archs and not names:
         raise ValueError('there is nothing to compare: name architectures or folders of finished images.')
     if len(set(names)) < len(names):
         raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
     unknown = comparison.weights.keys() - set(archs)
     if unknown:
         raise ValueError(f'there are weights of {", ".join(sorted(unknown))}, but no such architecture is compared.')
-    device = find_device(comparison.device)
+    device = find_device(comparison.device, ('cuda', 'cpu'))  # where time and memory are measured
     import_projects(comparison.projects)
     benchmarks = {
         scale: quality.find_benchmarks(comparison.benchmarks, scale) if comparison.benchmarks else []
@@ -100,11 +106,21 @@ def _compare_scale(
     rows: list[Row] = []
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
-    for spec in tqdm(comparison.archs, f'networks x{scale}', unit='network'):
-        row = Row(name_of(spec), protocol=comparison.protocol)
+    finished = [
+        name
+        for name, place in comparison.results.items()
+        if _has_results(place, scale, benchmarks)
+        or not any(_has_results(place, other, benchmarks) for other in comparison.scales)
+    ]
+    archs = comparison.archs
+    if not archs and comparison.paper:
+        archs = [arch for arch in _archs_of_table1(scale) if arch not in finished]
+    for spec in tqdm(archs, f'networks x{scale}', unit='network'):
+        row = Row(name_of(spec), protocol=_protocol(comparison, name_of(spec)))
         rows.append(row)
         try:
-            network = find_network(spec, scale, _weights_file(comparison, row.method, scale))
+            weights_file, weights = _find_weights(comparison, spec, scale)
+            network = find_network(spec, scale, weights_file)
             net = network.build()
             folder = comparison.out / f'x{scale}' / row.method
             row.complexity = _complexity(network, net, scale, folder)
@@ -114,14 +130,23 @@ def _compare_scale(
             if network.no_weights:
                 row.notes.append(network.no_weights)
             elif network.weights is not None or not row.complexity.params:
-                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, comparison.protocol)
+                row.weights = weights or 'none needed'
+                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, row.protocol)
+            elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
+                row.notes.append('srsenet fetch brings the weights of its authors')
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
-    for name, folder_name in comparison.results.items():
-        row = Row(name, protocol=comparison.protocol)
+    for name in comparison.results:
+        if name not in finished and any(row.method == name for row in rows):
+            continue
+        row = Row(name, protocol=_protocol(comparison, name))
         rows.append(row)
+        if name not in finished:
+            row.notes.append('there are no finished images of this scale')
+            continue
         try:
-            results[name] = _read_results(folder_name.replace('{scale}', str(scale)), benchmarks, comparison.protocol)
+            results[name] = _read_results(comparison.results[name], scale, benchmarks, row.protocol)
+            row.weights = 'finished images'
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
     for row in rows:
@@ -145,11 +170,32 @@ def _left_out(benchmark: Benchmark, scores: Scores) -> str:
     return f'{benchmark.name}: the means are without {names}, smaller than the {side}x{side} pixels that a score needs'
 
 
-def _weights_file(comparison: Comparison, name: str, scale: int) -> Path | None:
+def _archs_of_table1(scale: int) -> list[str]:
+    return [method for method in table.published(scale) if method in ARCH_REGISTRY]
+
+
+def _protocol(comparison: Comparison, method: str) -> str:
+    return quality.AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
+
+
+def _find_weights(comparison: Comparison, spec: str, scale: int) -> tuple[Path | None, str]:
+    """The file of weights for a network, and whose they are. A network of an option file has those that are named."""
+    name = name_of(spec)
     if name in comparison.weights:
-        return Path(comparison.weights[name].replace('{scale}', str(scale)))
-    shipped = f'srsenet_x{scale}'
-    return pretrained.weights_file(shipped) if name == 'SrSENet' and shipped in pretrained.names() else None
+        return Path(comparison.weights[name].replace('{scale}', str(scale))), 'given'
+    if _is_own(spec):
+        shipped = f'{spec.lower()}_x{scale}'
+        if shipped in pretrained.names():
+            return pretrained.weights_file(shipped), "the package's"
+        published = authors_files.find(spec, scale)
+        if published and published.converted.exists():
+            return published.converted, 'published'
+    return None, ''
+
+
+def _is_own(spec: str) -> bool:
+    """Whether it is an architecture of this plugin, and not one of another project by the same name."""
+    return spec in ARCH_REGISTRY and ARCH_REGISTRY.get(spec).__module__.startswith('srsenet_plugin.')
 
 
 def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> cost.Complexity:
@@ -194,12 +240,21 @@ def _code_version() -> str:
     return f'{basicsr.__version__} {torch.__version__} {code.hexdigest()}'
 
 
+def _results_folder(place: str, scale: int, benchmark: Benchmark) -> Path:
+    return Path(place.replace('{scale}', str(scale)).replace('{benchmark}', benchmark.name))
+
+
+def _has_results(place: str, scale: int, benchmarks: Sequence[Benchmark]) -> bool:
+    return any(_results_folder(place, scale, benchmark).is_dir() for benchmark in benchmarks)
+
+
 def _read_results(
-    place: str, benchmarks: Sequence[Benchmark], protocol: str
+    place: str, scale: int, benchmarks: Sequence[Benchmark], protocol: str
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
+    place = place.replace('{scale}', str(scale))
     for benchmark in benchmarks:
-        folder = Path(place.replace('{benchmark}', benchmark.name))
+        folder = _results_folder(place, scale, benchmark)
         if folder.is_dir():
             result = quality.evaluate_images(folder, benchmark, protocol)
             if result:
@@ -216,8 +271,8 @@ def _write(
     comparison: Comparison, scale: int, rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]
 ) -> None:
     names = [benchmark.name for benchmark in benchmarks]
-    cells = table.cells(rows, names, scale, comparison.paper)
-    protocol = '' if comparison.protocol == 'uint8' else f', protocol {comparison.protocol}'
+    cells = table.cells(rows, names, scale, comparison.paper, comparison.protocol == 'authors')
+    protocol = '' if comparison.protocol in ('uint8', 'authors') else f', protocol {comparison.protocol}'
     table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y{protocol}')
     table.write_text(comparison.out / f'compare_x{scale}.md', table.markdown(cells))
     bubbles, crops = comparison.out / f'psnr_time_x{scale}.png', comparison.out / f'crops_x{scale}.png'

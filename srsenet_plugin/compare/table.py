@@ -28,6 +28,8 @@ class Row:
         latency: Seconds for an output of 1280x720.
         memory: Bytes at the peak, for the same.
         scores: Mean PSNR (dB) and SSIM by benchmark.
+        weights: Whose its weights are: ``published`` by its authors, ``the package's``, or ``given``; or ``none
+            needed``, or ``finished images``; empty if there are none.
         protocol: How it was evaluated: one of :data:`quality.PROTOCOLS`.
         notes: Why scores are empty although weights were given, and which images they leave out.
         problems: What could not be measured, and why.
@@ -38,6 +40,7 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    weights: str = ''
     protocol: str = 'uint8'
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -59,39 +62,44 @@ def table1() -> list[dict[str, str]]:
     return list(csv.DictReader(line for line in text.splitlines() if not line.startswith('#')))
 
 
-COUNTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)')
+COSTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)')
 MEASURES = ('time (ms)', 'memory (MB)')
 
 
-def cells(rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: bool) -> list[list[str]]:
+def cells(
+    rows: Sequence[Row], benchmarks: Sequence[str], scale: int, paper: bool, protocols: bool = False
+) -> list[list[str]]:
     """The table as text, its header first.
 
     Args:
         rows: What was measured.
         benchmarks: Benchmarks, in order.
         scale: Scale.
-        paper: Add Table I's figures below those measured, and the differences; and its other methods.
+        paper: Add Table I's figures below those measured, and the differences; and its other methods, in its order.
+        protocols: Add a column of protocols.
 
     Returns:
         Rows of equal length. What is not known is empty; nothing timed, no columns for it.
     """
     timed = any(row.latency is not None or row.memory is not None for row in rows)
-    columns = (*COUNTS, *MEASURES) if timed else COUNTS
-    table = [['method', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *(MEASURES if timed else [])]
+    table = [[f'x{scale}', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
     theirs = published(scale) if paper else {}
-    empty = [''] * len(columns)
-    for row in rows:
-        table.append([row.method, *_costs(row)[: len(columns)], *(_score(row.scores.get(name)) for name in benchmarks)])
-        figures = theirs.get(row.method)
+    of_method = {row.method: row for row in rows}
+    for method in dict.fromkeys([*theirs, *of_method]):
+        row, figures = of_method.get(method), theirs.get(method)
+        if row and (row.complexity or row.scores or row.problems):
+            protocol = [row.protocol if row.scores else ''] if protocols else []
+            costs = _costs(row)[: len(COSTS) + (len(MEASURES) if timed else 0)]
+            scores = [_score(row.scores.get(name)) for name in benchmarks]
+            table.append([method, row.weights, *protocol, *costs, *scores])
+        empty = [''] * len(columns)
         if figures:
-            table.append([f'{row.method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+        if row and figures:
             differences = [_difference(row.scores.get(name), figures.get(name)) for name in benchmarks]
             if any(differences):
-                table.append([f'{row.method}, difference', *empty, *differences])
-    measured = {row.method for row in rows}
-    for method, figures in theirs.items():
-        if method not in measured:
-            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+                table.append([f'{method}, difference', *empty, *differences])
     return table
 
 
@@ -140,7 +148,8 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     costs = ['params', 'layers', 'macs', 'activations', 'latency_s', 'memory_bytes']
-    writer.writerow(['scale', 'method', *costs, 'benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim', 'problems'])
+    figures = ['benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim']
+    writer.writerow(['scale', 'method', 'weights', 'protocol', *costs, *figures, 'problems'])
     for scale, of_scale in rows.items():
         for row in of_scale:
             counts = list(asdict(row.complexity).values()) if row.complexity else [None] * 4
@@ -151,6 +160,8 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
                     [
                         scale,
                         row.method,
+                        row.weights,
+                        row.protocol,
                         *counts,
                         row.latency,
                         row.memory,

@@ -26,12 +26,20 @@ Y_TABLES = [
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     """Maps (..., 3, H, W) in [0, 1] to Y, Cb and Cr as fractions of 255."""
-    return torch.einsum('ij,...jhw->...ihw', RGB_TO_YCBCR.to(rgb), rgb).add_(OFFSET.to(rgb))
+    return _mixed(RGB_TO_YCBCR, rgb).add_(OFFSET.type_as(rgb))
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     """Maps (..., 3, H, W), as :func:`rgb_to_ycbcr` gives them, back; values outside RGB's colours leave [0, 1]."""
-    return torch.einsum('ij,...jhw->...ihw', YCBCR_TO_RGB.to(ycbcr), ycbcr - OFFSET.to(ycbcr))
+    return _mixed(YCBCR_TO_RGB, ycbcr - OFFSET.type_as(ycbcr))
+
+
+def _mixed(weights: Tensor, image: Tensor) -> Tensor:
+    """Multiplies the colours of each pixel by a matrix.
+
+    Exported networks contain this. OpenCV runs no einsum, and TorchScript's ``to`` would keep the device of the export.
+    """
+    return (weights.type_as(image) @ image.transpose(-3, -2)).transpose(-3, -2)
 
 
 def grey_to_y(grey: Tensor) -> Tensor:

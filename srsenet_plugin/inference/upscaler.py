@@ -36,7 +36,7 @@ class Upscaler:
     Args:
         scale: Scale. Default: 4.
         weights: A file of SrSENet's weights. Default: those of the package.
-        device: ``auto``, which is CUDA if there is any, or a device of torch's. Default: auto.
+        device: A device of torch's, or ``auto`` for the first that is there of cuda, xpu, mps and cpu. Default: auto.
         precision: ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
             it and fp32 elsewhere. bf16 and fp16 save memory everywhere. Default: auto.
         self_ensemble: Take the mean over the image's eight flips and turns: a little better, eight times the
@@ -66,7 +66,7 @@ class Upscaler:
         dtype, compute_dtype = _dtypes(precision, self.device.type)
         self._in_colour = net.conv_first.in_channels == 3
         self._net = StripwiseSrSENet(net, dtype, compute_dtype).to(self.device)
-        self._bicubic = BicubicEnlarge(scale).to(self.device)
+        self._bicubic = BicubicEnlarge(scale).float().to(self.device)  # Apple's has no float64
         self._self_ensemble = self_ensemble
         self._tile = tile
 
@@ -102,7 +102,8 @@ class Upscaler:
         except torch.cuda.OutOfMemoryError:  # its name in every torch
             raise MemoryError(f'{self.device} has not enough memory for {width}x{height} pixels') from None
         except RuntimeError as error:
-            if 'not enough memory' not in str(error):  # torch's own words for the processor's
+            # torch's own words for the processor, and for Apple's and Intel's devices
+            if not any(words in str(error) for words in ('not enough memory', 'out of memory')):
                 raise
             raise MemoryError(f'not enough memory for {width}x{height} pixels') from None
         return out.reshape(*out.shape[:2], *image.shape[2:])
@@ -113,30 +114,34 @@ class Upscaler:
         img = torch.from_numpy(image.astype(np.float32) / white).permute(2, 0, 1).to(self.device)
         if self._in_colour:
             sr = self._upscale(img.expand(3, -1, -1))
-            for rows, _ in self._strips(img):
+            for _, rows in self._strips(img):
                 _write(out, rows, sr[:, rows].mean(0, keepdim=True) if len(img) == 1 else sr[:, rows], white)
             return
         if len(img) == 1:
             sr = self._upscale(grey_to_y(img))
-            for rows, _ in self._strips(img):
+            for _, rows in self._strips(img):
                 _write(out, rows, y_to_grey(sr[:, rows]), white)
             return
         ycbcr = rgb_to_ycbcr(img)
         del img
         sr = self._upscale(ycbcr[:1])
-        for rows, cbcr in self._strips(ycbcr[1:]):
+        for lr_rows, rows in self._strips(ycbcr):
+            cbcr = self._enlarged(ycbcr[1:], lr_rows)
             _write(out, rows, ycbcr_to_rgb(torch.cat([sr[:, rows], cbcr])), white)
 
-    def _strips(self, img: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """HR rows, and the image enlarged by bicubic interpolation there."""
+    def _strips(self, img: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Rows of an image, and the HR rows that they become."""
         height, width = img.shape[1:]
         count = max(STRIP_PIXELS // (width * self.scale**2), 1)
         for start in range(0, height, count):
             stop = min(start + count, height)
-            first, last = max(start - BICUBIC_REACH, 0), min(stop + BICUBIC_REACH, height)
-            enlarged = self._bicubic(img[None, :, first:last])[0]
-            rows = slice(start * self.scale, stop * self.scale)
-            yield rows, enlarged[:, rows.start - first * self.scale : rows.stop - first * self.scale]
+            yield slice(start, stop), slice(start * self.scale, stop * self.scale)
+
+    def _enlarged(self, img: Tensor, rows: slice) -> Tensor:
+        """Rows of an image, enlarged by bicubic interpolation."""
+        first, last = max(rows.start - BICUBIC_REACH, 0), min(rows.stop + BICUBIC_REACH, img.shape[1])
+        enlarged = self._bicubic(img[None, :, first:last])[0]
+        return enlarged[:, (rows.start - first) * self.scale : (rows.stop - first) * self.scale]
 
     def _upscale(self, img: Tensor) -> Tensor:
         """Upscales planes (C, H, W) in [0, 1] by the network."""

@@ -1,21 +1,37 @@
-"""The device that a user names."""
+"""The devices that torch computes on here, and the one that a user names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 
+IS_THERE: Mapping[str, Callable[[], bool]] = {
+    'cuda': lambda: torch.cuda.is_available(),
+    'xpu': lambda: hasattr(torch, 'xpu') and torch.xpu.is_available(),  # Intel's GPUs, since torch 2.4
+    'mps': lambda: torch.backends.mps.is_available(),  # Apple's
+    'cpu': lambda: True,
+}
+"""Kinds of devices, the preferred first."""
 
-def find_device(name: str) -> torch.device:
+
+def found_devices() -> list[str]:
+    """The kinds of devices that are there, the preferred first."""
+    return [kind for kind, is_there in IS_THERE.items() if is_there()]
+
+
+def find_device(name: str, kinds: Sequence[str] = tuple(IS_THERE)) -> torch.device:
     """The device of a name, after a try whether it is there.
 
     Args:
-        name: A device of torch's, or ``auto`` for CUDA if there is any and the processor otherwise.
+        name: A device of torch's, or ``auto`` for the first of ``kinds`` that is there.
+        kinds: Some of :data:`IS_THERE`, with ``cpu``.
 
     Raises:
         ValueError: There is no such device.
     """
     try:
-        device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else name)
+        device = torch.device(next(kind for kind in found_devices() if kind in kinds) if name == 'auto' else name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'The device {name} cannot be used: {str(error).partition(chr(10))[0]}') from None

@@ -42,6 +42,8 @@ def grad_scaler(device_type: str, amp_dtype: torch.dtype | None) -> torch.amp.Gr
 def _computes_in_bf16(device_type: str) -> bool:
     if device_type == 'cuda':
         return torch.cuda.get_device_capability() >= (8, 0)
+    if device_type != 'cpu':  # where nobody has measured it yet
+        return False
     try:
         words = Path('/proc/cpuinfo').read_text(encoding='utf-8').split()
     except OSError:  # no Linux: old torch has only its own, private, questions

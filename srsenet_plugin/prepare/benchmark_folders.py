@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srsenet_plugin.data.imresize import imresize
-from srsenet_plugin.prepare.benchmarks import COUNTS
+from srsenet_plugin.prepare.benchmarks import NUM_IMAGES
 from srsenet_plugin.prepare.canonical import describe_variant
 from srsenet_plugin.prepare.image_run import ImageRun
 from srsenet_plugin.prepare.lmdb_writer import EncodedImage, encode
@@ -70,11 +70,11 @@ def make_benchmark(
             raise BadImageError(f'is smaller than {max(scales)}x{max(scales)} pixels')
 
     with open_source(source, stem_end) as images, ExitStack() as stack:
-        count = COUNTS.get(benchmark or '', len(images))
+        count = NUM_IMAGES.get(benchmark or '', len(images))
         if len(images) != count:
             raise ValueError(
                 f'{source} holds {len(images)} images, but {out.name} has {count}. '
-                'For a part of it, name another --out.'
+                'Make a part of it in a folder of another name.'
             )
         run = ImageRun(images, workers, skip_bad)
         if staging.exists() or not all(folder.exists() for folder in benchmark_folders(out, scales)):

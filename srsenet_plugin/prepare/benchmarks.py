@@ -11,7 +11,7 @@ from pathlib import Path
 from srsenet_plugin.prepare.source_images import SUFFIXES
 
 # Images of each, by BasicSR's name
-COUNTS = {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100, 'Manga109': 109}
+NUM_IMAGES = {'Set5': 5, 'Set14': 14, 'B100': 100, 'Urban100': 100, 'Manga109': 109}
 _OTHER_NAMES = {'bsd100': 'B100', 'bsds100': 'B100', 'bsd': 'B100'}
 # Folders of HR images within that of a benchmark, the best first: EDSR's and most others' HR, BasicSR's GTmod12, and
 # SelfExSR's image_SRF_2, whose HR images are cropped to even sides.
@@ -43,7 +43,7 @@ class HrImages:
 def known_name(path: str | os.PathLike[str]) -> str | None:
     """BasicSR's name of the benchmark that a folder is named after: ``BSDS100`` and ``bsd100_hr`` are ``B100``."""
     plain = re.sub(r'[^a-z0-9]', '', re.sub(r'[-_ ]?hr$', '', Path(path).name.lower()))
-    return {name.lower(): name for name in COUNTS}.get(plain) or _OTHER_NAMES.get(plain)
+    return {name.lower(): name for name in NUM_IMAGES}.get(plain) or _OTHER_NAMES.get(plain)
 
 
 def find_hr_images(source: str | os.PathLike[str], out: Path) -> list[HrImages]:
@@ -76,10 +76,10 @@ def find_hr_images(source: str | os.PathLike[str], out: Path) -> list[HrImages]:
             found[name] = HrImages(*images, out / name)
     if not found:
         raise ValueError(
-            f'{folder} holds neither images nor folders of {", ".join(COUNTS)}. The HR images of a benchmark may be '
-            'in its folder, or in a folder HR, GT, original, GTmod12 or image_SRF_2 (of Urban100 image_SRF_4) of it.'
+            f'{folder} holds neither images nor folders of {", ".join(NUM_IMAGES)}. The HR images of a benchmark may '
+            'be in its folder, or in a folder HR, GT, original, GTmod12 or image_SRF_2 (of Urban100 image_SRF_4) of it.'
         )
-    return [found[name] for name in COUNTS if name in found]
+    return [found[name] for name in NUM_IMAGES if name in found]
 
 
 def _hr_images(folder: Path) -> tuple[str, str] | None:

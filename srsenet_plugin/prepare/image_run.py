@@ -14,8 +14,8 @@ from srsenet_plugin.prepare.source_images import BadImageError, Opener, key_of
 
 T = TypeVar('T')
 
-# Long lists of defects are cut here in errors.
-SHOWN = 20
+# Lines of a list of defects in an error
+MOST_LINES = 20
 
 
 class ImageRun:
@@ -104,6 +104,6 @@ class ImageRun:
 
 def shorten(lines: Iterable[str]) -> str:
     """The lines, indented; of many, the first and how many there are more."""
-    shown = list(lines)
-    more = [f'and {len(shown) - SHOWN} more'] if len(shown) > SHOWN else []
-    return '\n'.join(f'  {line}' for line in (*shown[:SHOWN], *more))
+    listed = list(lines)
+    more = [f'and {len(listed) - MOST_LINES} more'] if len(listed) > MOST_LINES else []
+    return '\n'.join(f'  {line}' for line in (*listed[:MOST_LINES], *more))

@@ -220,5 +220,5 @@ def _check_recipe(target: Path, recipe: Mapping[str, Any]) -> None:
         if found.get(name) != value:
             raise FileExistsError(
                 f'{target} exists already and was made in another way: {name} is {found.get(name)}, not {value}. '
-                'Delete it, or name another --out.'
+                'Delete it, or make the data elsewhere.'
             )

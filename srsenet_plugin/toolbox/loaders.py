@@ -12,8 +12,7 @@ import torch
 from srsenet_plugin.data.draws import Draw, Position
 
 
-@functools.cache
-def yield_draws() -> None:
+def yield_draws() -> tuple[bool, str]:
     """Makes BasicSR's ``EnlargedSampler`` yield draws, which are its indices to any other dataset."""
     from basicsr.data.data_sampler import EnlargedSampler
 
@@ -42,10 +41,10 @@ def yield_draws() -> None:
     EnlargedSampler.__init__ = init
     EnlargedSampler.__iter__ = iterate_draws
     EnlargedSampler.set_epoch = set_epoch
+    return True, 'the sampler says which draw of the training an index is'
 
 
-@functools.cache
-def shield_workers() -> None:
+def shield_workers() -> tuple[bool, str]:
     """Keeps signals that go to the group of a training, from torchrun or a terminal, from BasicSR's loader workers: the
     death of one would end the training at once. They still end with their parent."""
     from basicsr import data
@@ -59,3 +58,4 @@ def shield_workers() -> None:
         stock(*args, **kwargs)
 
     data.worker_init_fn = leave_group_and_initialize
+    return True, 'loader workers leave the group of the training'

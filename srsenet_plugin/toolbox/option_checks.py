@@ -15,7 +15,7 @@ import yaml
 from torch import distributed
 
 from srsenet_plugin.data.manifest import read_manifest
-from srsenet_plugin.toolbox import training_checks
+from srsenet_plugin.toolbox import nearest_names, training_checks
 from srsenet_plugin.toolbox.option_text import check_forced
 from srsenet_plugin.weights import pretrained
 
@@ -24,9 +24,8 @@ class OptionError(SystemExit):
     """Ends the command as argparse does for a wrong argument: the message on stderr, no traceback, exit status 1."""
 
 
-@functools.cache
-def apply() -> None:
-    """Makes BasicSR's ``parse_options`` check its result. Calling it again does nothing."""
+def check_options() -> tuple[bool, str]:
+    """Makes BasicSR's ``parse_options`` check its result."""
     from basicsr.utils import options, set_random_seed
 
     parse_options = options.parse_options
@@ -38,7 +37,7 @@ def apply() -> None:
         except ValueError as error:
             raise OptionError(str(error)) from None
         try:
-            opt, namespace = parse_options(*args, **kwargs)
+            parsed = parse_options(*args, **kwargs)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise OptionError(f'The option file cannot be read: {error}') from None
         except OSError as error:
@@ -52,6 +51,9 @@ def apply() -> None:
                     f'{key} is not set: --launcher pytorch is for torchrun, --launcher slurm for srun.'
                 ) from None
             raise OptionError(f'There is no {key!r} in the option file, or where --force_yml looks for it.') from None
+        if not isinstance(parsed, tuple):  # an old copy of BasicSR, whose options may lack what the checks read
+            return parsed
+        opt, namespace = parsed
         # Anew, because parse_options has done it before it looked at --force_yml.
         seed = opt['manual_seed']
         if not isinstance(seed, int):
@@ -67,6 +69,7 @@ def apply() -> None:
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
                 *training_checks.problems(opt),
+                *nearest_names.check_names(opt),
             )
         )
         if problems:
@@ -81,6 +84,7 @@ def apply() -> None:
         return opt, namespace
 
     options.parse_options = parse_and_check_options
+    return True, 'mistakes in option files are named before a training or test begins'
 
 
 def _name_shipped_weights(opt: Mapping[str, Any]) -> None:

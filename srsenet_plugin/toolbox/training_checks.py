@@ -91,15 +91,17 @@ def _plugin_options(opt: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _base_models(opt: Mapping[str, Any]) -> Iterator[str]:
+    if opt.get('model_type') != 'AcceleratedSRModel' or not opt.get('base_model'):
+        return
+    # Imported here, because a project's own copy of BasicSR may lack what they build on.
     from srsenet_plugin.models.accelerated_sr_model import AcceleratedSRModel
     from srsenet_plugin.models.base_model import on_top_of
     from srsenet_plugin.models.stopping import TrainingStopped
 
-    if opt.get('model_type') == 'AcceleratedSRModel' and opt.get('base_model'):
-        try:
-            on_top_of(AcceleratedSRModel, opt['base_model'])
-        except TrainingStopped as error:
-            yield f'  {error}'
+    try:
+        on_top_of(AcceleratedSRModel, opt['base_model'])
+    except TrainingStopped as error:
+        yield f'  {error}'
 
 
 def _lmdb_datasets(opt: Mapping[str, Any]) -> Iterator[str]:

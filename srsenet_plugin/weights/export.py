@@ -1,7 +1,7 @@
 """Trained networks in the formats of other tools: ONNX, TorchScript, torch.export and safetensors.
 
-Height, width and batch are free in all of them. Their metadata tell scale, colour space and range. What is written is
-read back and compared with the network before it gets its name.
+Height, width and batch are free in all of them. Their metadata state scale, colour space and range. Each file is read
+back and compared with the network before it gets its name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.archs.in_colour import in_own_precision, upscale_in_colour
 from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.weights import pretrained
@@ -22,9 +24,10 @@ from srsenet_plugin.weights import pretrained
 Metadata = dict[str, str]
 Run = Callable[[Tensor], Tensor]
 
-# Shapes (N, H, W) to compare at, and how far values in [0, 1] may be apart.
-CHECKED = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
-TOLERANCE = 1e-4
+# (N, H, W)
+COMPARED_SHAPES = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
+TOLERANCES = {'fp32': 1e-4, 'fp16': 2 / 255}
+"""By precision: how far values in [0, 1] may be from the network's in float32. The images are noise, the worst case."""
 INSTALL = "pip install 'srsenet_plugin[export]'"
 
 
@@ -32,27 +35,47 @@ class Format(NamedTuple):
     """A format of files.
 
     Attributes:
-        suffix (str): Of its files.
-        write (Callable): Writes a network with its metadata to a file.
-        read (Callable): Makes what runs of a file, and of the network for files of weights alone.
+        suffix: Of its files.
+        write: Writes a network with its metadata to a file.
+        read: Makes a function of a file, and of the network for files of weights alone.
     """
 
     suffix: str
-    write: Callable[[SrSENet, Path, Metadata], None]
-    read: Callable[[Path, SrSENet], Run]
+    write: Callable[[Exported, Path, Metadata], None]
+    read: Callable[[Path, Exported], Run]
 
 
-def _example(net: SrSENet) -> Tensor:
-    return torch.rand(2, net.conv_first.in_channels, 24, 32)
+class Exported(nn.Module):
+    """A network as it is written: float32 in and out, whatever the precision of its weights.
+
+    Args:
+        net: The network, for Y or RGB.
+        colour: Take RGB images and give RGB images, clipped to [0, 1].
+    """
+
+    def __init__(self, net: SrSENet, colour: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.enlarge = BicubicEnlarge(net.upscale).float() if colour else None
+        self.channels = 3 if colour else net.conv_first.in_channels
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, channels, H, W) to (N, channels, upscale * H, upscale * W)."""
+        return upscale_in_colour(self.enlarge, self.net, x) if self.enlarge else in_own_precision(self.net, x)
+
+    def random_images(self, num: int, height: int, width: int) -> Tensor:
+        """Images to trace and compare with."""
+        return torch.rand(num, self.channels, height, width)
 
 
-def _write_onnx(net: SrSENet, path: Path, metadata: Metadata) -> None:
+def _write_onnx(net: Exported, path: Path, metadata: Metadata) -> None:
     import onnx
 
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     torch.onnx.export(
         net,
-        (_example(net),),
+        (net.random_images(2, 24, 32),),
         str(path),
         input_names=['lr'],
         output_names=['sr'],
@@ -68,42 +91,42 @@ def _write_onnx(net: SrSENet, path: Path, metadata: Metadata) -> None:
     path.with_name(path.name + '.data').unlink(missing_ok=True)
 
 
-def _read_onnx(path: Path, net: SrSENet) -> Run:
+def _read_onnx(path: Path, net: Exported) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     return lambda lr: torch.from_numpy(session.run(['sr'], {'lr': lr.numpy()})[0])
 
 
-def _write_torchscript(net: SrSENet, path: Path, metadata: Metadata) -> None:
-    torch.jit.trace(net, _example(net)).save(str(path), _extra_files=metadata)
+def _write_torchscript(net: Exported, path: Path, metadata: Metadata) -> None:
+    torch.jit.trace(net, net.random_images(2, 24, 32)).save(str(path), _extra_files=metadata)
 
 
-def _read_torchscript(path: Path, net: SrSENet) -> Run:
+def _read_torchscript(path: Path, net: Exported) -> Run:
     return torch.jit.load(str(path))
 
 
-def _write_pt2(net: SrSENet, path: Path, metadata: Metadata) -> None:
+def _write_pt2(net: Exported, path: Path, metadata: Metadata) -> None:
     if not hasattr(torch.export, 'Dim'):
-        raise ValueError(
-            f'--format pt2 needs torch 2.2 or newer, and this is {torch.__version__}: pip install -U torch'
-        )
+        raise ValueError(f'pt2 needs torch 2.2 or newer, and this is {torch.__version__}: pip install -U torch')
     batch, height, width = (torch.export.Dim(name, min=1) for name in ('batch', 'height', 'width'))
-    program = torch.export.export(net, (_example(net),), dynamic_shapes={'x': {0: batch, 2: height, 3: width}})
+    program = torch.export.export(
+        net, (net.random_images(2, 24, 32),), dynamic_shapes={'x': {0: batch, 2: height, 3: width}}
+    )
     torch.export.save(program, path, extra_files=metadata)
 
 
-def _read_pt2(path: Path, net: SrSENet) -> Run:
+def _read_pt2(path: Path, net: Exported) -> Run:
     return torch.export.load(path).module()
 
 
-def _write_safetensors(net: SrSENet, path: Path, metadata: Metadata) -> None:
+def _write_safetensors(net: Exported, path: Path, metadata: Metadata) -> None:
     from safetensors.torch import save
 
-    path.write_bytes(save({name: weight.contiguous() for name, weight in net.state_dict().items()}, metadata))
+    path.write_bytes(save({name: weight.contiguous() for name, weight in net.net.state_dict().items()}, metadata))
 
 
-def _read_safetensors(path: Path, net: SrSENet) -> Run:
+def _read_safetensors(path: Path, net: Exported) -> Run:
     return pretrained.load_network(path)
 
 
@@ -116,47 +139,62 @@ FORMATS: Mapping[str, Format] = {
 """Formats by name. ``pt2`` is torch.export's."""
 
 
-def export(net: SrSENet, file_format: str, path: Path) -> None:
-    """Writes a network to a file for other tools, made on the CPU wherever the network is.
+def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, precision: str = 'fp32') -> None:
+    """Writes a network to a file for other tools. It takes and gives float32 in any precision.
+
+    It is made on the CPU, wherever the network is.
 
     Args:
-        net (SrSENet): The network, in eval mode.
-        file_format (str): One of :data:`FORMATS`.
-        path (Path): The file to write.
+        net: The network, in eval mode.
+        file_format: One of :data:`FORMATS`.
+        path: The file to write.
+        colour: Take and give RGB, clipped to [0, 1], whatever the network takes. Default: False.
+        precision: One of :data:`TOLERANCES`, of the weights and of the network's convolutions. Default: fp32.
 
     Raises:
-        ValueError: A package is missing that the format needs, or what was written differs from the network.
+        ValueError: A package is missing that the format needs, the format cannot hold this, or the file would differ
+            from the network.
         FileExistsError: The file is there already.
         OSError: It cannot be written.
     """
     if path.exists():
-        raise FileExistsError(f'{path} exists already. Delete it, or name another file with -o.')
+        raise FileExistsError(f'{path} exists already. Delete it, or name another file.')
+    if file_format == 'safetensors' and colour:
+        raise ValueError('safetensors holds weights alone, and colour needs a format that holds the computation.')
     chosen = FORMATS[file_format]
     net = copy.deepcopy(net).cpu()
+    exported = Exported(copy.deepcopy(net).half() if precision == 'fp16' else net, colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with whole_file(path) as part, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore')  # torch deprecates its exporters in turn, each in favour of the next
-            chosen.write(net, part, _metadata(net))
-            _check(net, chosen.read(part, net), path)
+            chosen.write(exported, part, _metadata(net, exported, precision))
+            _check(Exported(net, colour), chosen.read(part, exported), path, TOLERANCES[precision])
     except ImportError as error:
         raise ValueError(f'{file_format} needs {error.name}: {INSTALL}') from None
+    except RuntimeError as error:
+        if "not implemented for 'Half'" not in str(error):
+            raise
+        raise ValueError(
+            f'torch {torch.__version__} does not compute in fp16 on processors: pip install -U torch'
+        ) from None
 
 
-def _metadata(net: SrSENet) -> Metadata:
+def _metadata(net: SrSENet, exported: Exported, precision: str) -> Metadata:
     luma = "Y of MATLAB's rgb2ycbcr, 16/255 to 235/255"
     return {
         'architecture': 'SrSENet',
         'scale': str(net.upscale),
-        'colour_space': luma if net.conv_first.in_channels == 1 else 'RGB',
+        'colour_space': luma if exported.channels == 1 else 'RGB',
         'range': '0 to 1',
         'layout': 'NCHW',
+        'precision': precision,
     }
 
 
-def _check(net: SrSENet, run: Run, path: Path) -> None:
-    for num, height, width in CHECKED:
-        lr = torch.rand(num, net.conv_first.in_channels, height, width)
+def _check(net: Exported, run: Run, path: Path, tolerance: float) -> None:
+    for size in COMPARED_SHAPES:
+        lr = net.random_images(*size)
         error = float((run(lr) - net(lr)).abs().max())
-        if not error <= TOLERANCE:
-            raise ValueError(f'{path} would differ from the network by {error:.1e} for {width}x{height} pixels.')
+        if not error <= tolerance:
+            raise ValueError(f'{path} would differ from the network by {error:.1e} for {size[2]}x{size[1]} pixels.')

@@ -21,12 +21,12 @@ CHECKSUMS = 'SHA256SUMS'
 
 
 def names() -> list[str]:
-    """Names of the package's weights, such as 'srsenet_x4'."""
-    return sorted(path.stem for path in FOLDER.glob('srsenet_x*.pth'))
+    """Names of the package's weights: the architecture's in small letters and the scale, such as 'srsenet_x4'."""
+    return sorted(path.stem for path in FOLDER.glob('*.pth'))
 
 
 def scales() -> list[int]:
-    """Scales that the package has weights for."""
+    """Scales that the package has weights of SrSENet for."""
     return sorted(int(name.removeprefix('srsenet_x')) for name in names() if name.removeprefix('srsenet_x').isdecimal())
 
 
