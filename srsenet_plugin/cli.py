@@ -383,7 +383,8 @@ def _compare(args: argparse.Namespace) -> None:
             for note in row.notes:
                 methods.setdefault(note, []).append(row.method)
         for note, names in methods.items():
-            print(f'x{scale} {", ".join(names)}: {note}')
+            advice = f'; srsenet fetch {" ".join(names)} brings them' if note == run.NOT_FETCHED else ''
+            print(f'x{scale} {", ".join(names)}: {note}{advice}')
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))

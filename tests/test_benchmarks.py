@@ -83,9 +83,7 @@ def test_counts(tmp_path: Path, name: str, capfd: pytest.CaptureFixture) -> None
     write(*(tmp_path / f'HR/{i}.png' for i in range(4)))
     arguments = ['prepare', 'benchmark', '--source', str(tmp_path / 'HR'), '--out']
     assert cli.main([*arguments, str(tmp_path / name)]) == 1
-    message = (
-        f'{tmp_path}/HR holds 4 images, but {name} has {NUM_IMAGES[name]}. Make a part of it in a folder of another'
-    )
+    message = f'{tmp_path}/HR holds 4 images, but {name} has {NUM_IMAGES[name]}. Make a part of it in a folder of'
     assert message in capfd.readouterr().err
     assert not (tmp_path / name).exists()
     assert cli.main([*arguments, str(tmp_path / 'part')]) == 0

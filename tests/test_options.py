@@ -25,13 +25,19 @@ def read(path: Path | str) -> dict[str, Any]:
     return yaml.load((ROOT / path).read_text(), Loader=options.ordered_yaml()[0])
 
 
+def result_folders(root: Path) -> dict[str, str]:
+    """As BasicSR adds them to the options."""
+    names = {'experiments_root': '', 'models': 'models', 'training_states': 'training_states'}
+    return {key: str(root / name) for key, name in names.items()}
+
+
 @pytest.mark.parametrize('path', OPTION_FILES, ids=str)
 def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path) -> None:
     opt = read(path)
     is_train = not path.name.startswith('test')
     assert opt['name'] == path.stem
     opt.update(is_train=is_train, dist=False, rank=0, world_size=1, num_gpu=0)
-    opt['path'] |= {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}
+    opt['path'] |= {'pretrain_network_g': None, **result_folders(tmp_path)}
     model = build_model(opt)
     assert type(model).__name__ == 'AcceleratedSRModel'
     assert type(model.net_g).__name__ == path.stem.split('_')[1]
@@ -61,7 +67,7 @@ def test_released_weights_have_commands_that_train_them(
         assert (opt['name'], opt['scale']) == (name, scale)
         assert opt['path']['pretrain_network_g'] in (made if scale != 4 or len(made) > 1 else {None})
         made.add(f'experiments/{name}/models/net_g_latest.pth')
-        opt |= {'num_gpu': 0, 'path': opt['path'] | {'pretrain_network_g': None, 'experiments_root': str(tmp_path)}}
+        opt |= {'num_gpu': 0, 'path': opt['path'] | {'pretrain_network_g': None, **result_folders(tmp_path)}}
         model = build_model(opt)
         finetunes = name.startswith('finetune')
         assert type(model.cri_pix).__name__ == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')

@@ -15,6 +15,7 @@ from basicsr.utils.color_util import bgr2ycbcr
 from conftest import PHOTOS, ROOT, run
 from numpy.typing import NDArray
 from PIL import Image
+from test_convert import FIGURES_ON_SET5
 
 import srsenet_plugin
 from srsenet_plugin import cli
@@ -143,3 +144,33 @@ def test_the_readme_states_the_same() -> None:
     for scale, theirs, own in zip(SCALES, paper, ours):
         assert float(own) == stated(scale)['Set5'][0]
         assert float(theirs) == table.published(scale)['SrSENet']['Set5'][0]
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_the_documented_table_1(scale: int) -> None:
+    """Its rows of the paper are the paper's, its differences add up, and published weights have their figures."""
+    row = functools.partial(row_of, 'docs/compare.md', f'| x{scale} |')
+    heads = row(f'x{scale}')
+    first = heads.index('Set5 PSNR / SSIM')
+    names = [head.removesuffix(' PSNR / SSIM') for head in heads[first:]]
+    for method, theirs in table.published(scale).items():
+        stated_theirs = [tuple(map(float, cell.split(' / '))) for cell in row(f'{method}, Table I')[first:]]
+        assert dict(zip(names, stated_theirs)) == {name: theirs[name] for name in names}, method
+    for method in measured_methods(scale):
+        for name, ours, difference in zip(names, row(method)[first:], row(f'{method}, difference')[first:]):
+            if ours:
+                (psnr, ssim), (more_psnr, more_ssim) = (map(float, cell.split(' / ')) for cell in (ours, difference))
+                paper = table.published(scale)[method][name]
+                assert psnr - paper[0] == pytest.approx(more_psnr, abs=0.0101), (method, name)
+                assert ssim - paper[1] == pytest.approx(more_ssim, abs=0.00101), (method, name)
+    for arch, of_scale, _, protocol, psnr in FIGURES_ON_SET5:
+        if of_scale == scale and arch in measured_methods(scale) and row(arch)[:2] == ['published', protocol]:
+            assert float(row(arch)[first].split(' / ')[0]) == pytest.approx(psnr, abs=0.015), arch
+
+
+def measured_methods(scale: int) -> list[str]:
+    """Methods of Table I that the documents have figures of."""
+    lines = (ROOT / 'docs/compare.md').read_text(encoding='utf-8').splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f'| x{scale} |'))
+    end = lines.index('', start)
+    return re.findall(r'^\| (\w+), difference \|', '\n'.join(lines[start:end]), re.MULTILINE)

@@ -26,6 +26,9 @@ from srsenet_plugin.weights import authors_files, pretrained
 Results = dict[str, dict[str, tuple[Scores, Mapping[str, Path]]]]
 """Scores and files of the images, by method and benchmark."""
 
+NOT_FETCHED = "the authors' weights have not been fetched"
+"""The note in a row that could have scores."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -133,7 +136,7 @@ def _compare_scale(
                 row.weights = weights or 'none needed'
                 results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, row.protocol)
             elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
-                row.notes.append('srsenet fetch brings the weights of its authors')
+                row.notes.append(NOT_FETCHED)
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
     for name in comparison.results:
