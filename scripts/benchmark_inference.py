@@ -33,7 +33,7 @@ except ModuleNotFoundError:
     raise SystemExit('This compares with ONNX Runtime: pip install onnx onnxruntime') from None
 
 REPETITIONS = 7
-DEVICE = find_device('auto')
+DEVICE = find_device('auto', ('cuda', 'cpu'))
 CUDA = DEVICE.type == 'cuda'
 
 

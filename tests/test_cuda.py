@@ -26,7 +26,7 @@ from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.models import validation
 from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.weights import files
-from srsenet_plugin.weights.export import FORMATS, export
+from srsenet_plugin.weights.export import FORMATS, Exported, export
 from srsenet_plugin.weights.pretrained import load_pretrained
 
 pytestmark = [
@@ -297,17 +297,18 @@ def run_onnx(path: Path, img: torch.Tensor) -> Any:
     return onnxruntime.InferenceSession(path, providers=['CUDAExecutionProvider']).run(None, {'lr': img.numpy()})[0]
 
 
+@pytest.mark.parametrize('colour', [False, True])
 @pytest.mark.parametrize(
     ('file_format', 'run_file'), [('torchscript', run_torchscript), ('pt2', run_pt2), ('onnx', run_onnx)]
 )
-def test_exported_files_run_on_it(tmp_path: Path, file_format: str, run_file: Callable[..., Any]) -> None:
+def test_exported_files_run_on_it(tmp_path: Path, file_format: str, run_file: Callable[..., Any], colour: bool) -> None:
     """Made from a network that is there, too."""
     net = load_pretrained(4)
-    img = torch.rand(1, 1, 24, 32)
+    img = torch.rand(1, 3 if colour else 1, 24, 32)
     with torch.no_grad():
-        expected = net(img)
+        expected = Exported(net, colour)(img)
     path = tmp_path / f'net{FORMATS[file_format].suffix}'
-    export(net.cuda(), file_format, path)
+    export(net.cuda(), file_format, path, colour)
     np.testing.assert_allclose(run_file(path, img), expected, rtol=0, atol=2e-3)
 
 

@@ -273,13 +273,14 @@ def test_compare_measures_time_and_memory(fake: FakeTensorMode, monkeypatch: pyt
     assert asked == [device] * 3
 
 
-def test_exported_programs_move_to_cuda(fake: FakeTensorMode, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('colour', 'precision'), [(False, 'fp32'), (True, 'fp32'), (True, 'fp16')])
+def test_exported_programs_move_to_cuda(fake: FakeTensorMode, tmp_path: Path, colour: bool, precision: str) -> None:
     """In torch's own way, for a program states the devices that it was made on."""
     passes = pytest.importorskip('torch.export.passes', reason='torch 2.6 and newer move programs')
-    export(SrSENet(num_feat=16, num_block=1).eval(), 'pt2', tmp_path / 'net.pt2')
+    export(SrSENet(num_feat=16, num_block=1).eval(), 'pt2', tmp_path / 'net.pt2', colour, precision)
     program = torch.export.load(tmp_path / 'net.pt2')
     with fake:
         run = passes.move_to_device_pass(program, 'cuda:0').module()
-        img = torch.rand(1, 1, 8, 8, device='cuda')
+        img = torch.rand(1, 3 if colour else 1, 8, 8, device='cuda')
         with NothingOnTheProcessor():
             assert run(img).device.type == 'cuda'
