@@ -18,7 +18,7 @@ from conftest import write_photo
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 from trainings import NETWORKS, batches, build
 
 from srsenet_plugin import SrSENet
@@ -51,7 +51,7 @@ class NothingOnTheProcessor(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         copies = func is torch.ops.aten._to_copy.default and args[0].device.type == 'cuda'
         if not (copies or func.is_view or func in self._allowed):
-            for tensor in tree_leaves(result):
+            for tensor in tree_flatten(result)[0]:
                 assert not isinstance(tensor, Tensor) or tensor.device.type == 'cuda', f'{func} on the processor'
         return result
 

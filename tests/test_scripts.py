@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, run
 
 
@@ -35,6 +36,14 @@ def test_when_pip_cannot_install(copy: Path) -> None:
 def test_rows_that_the_matrix_does_not_have(copy: Path) -> None:
     printed = run(['bash', 'scripts/test_matrix.sh', 'middle'], copy, status=1)
     assert {'3.10-oldest', '3.13-newest'} <= set(printed.removeprefix('error: the rows are: ').split())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without CUDA')
+def test_cuda_without_a_device(copy: Path) -> None:
+    printed = run(['bash', 'scripts/test_cuda.sh'], copy, status=1)
+    assert printed.startswith('error: torch finds no CUDA device here')
+    assert len(printed.splitlines()) == 1
+    assert not (copy / 'results').exists()
 
 
 def test_scripts_are_executable() -> None:
