@@ -166,7 +166,7 @@ def test_batches_of_another_stream_outlive_their_step(
         (batch,) = batches(1)
         model.feed_data(batch)
         assert kept == []
-        batch = {name: value.cuda() if isinstance(value, Tensor) else value for name, value in batch.items()}
+        batch = {name: value.to('cuda') if isinstance(value, Tensor) else value for name, value in batch.items()}
         model.feed_data(batch)
     assert kept == [(id(batch[name]), 'of the steps') for name in ('lq', 'gt')]
 
@@ -215,7 +215,7 @@ def test_validation(opt: dict, dataset: Any, fake: FakeTensorMode, monkeypatch: 
 def test_strips(fake: FakeTensorMode, scale: int, precision: str) -> None:
     net = SrSENet(num_feat=16, num_block=2, upscale=scale)
     with fake:
-        strips = StripwiseSrSENet(net, PRECISIONS[precision], rows=(5, 3)).cuda()
+        strips = StripwiseSrSENet(net, PRECISIONS[precision], rows=(5, 3)).to('cuda')
         img = torch.rand(2, 1, 16, 8, device='cuda')
         with NothingOnTheProcessor():
             out = strips(img)
@@ -237,8 +237,8 @@ def test_upscale(
         monkeypatch.setattr(colour, name, fake.from_tensor(getattr(colour, name)))
     with fake:
         upscaler.device = torch.device('cuda')
-        upscaler._net = StripwiseSrSENet(SrSENet(num_feat=16, num_block=1, upscale=2), PRECISIONS[precision]).cuda()
-        upscaler._bicubic.cuda()
+        upscaler._net = StripwiseSrSENet(SrSENet(num_feat=16, num_block=1, upscale=2), PRECISIONS[precision]).to('cuda')
+        upscaler._bicubic.to('cuda')
         with NothingOnTheProcessor(takes_images=True), seen(upscaler._net) as found:
             out = upscaler(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     assert found == {('cuda', torch.float32)}
@@ -250,7 +250,7 @@ def test_upscale(
 def test_compare_upscales(fake: FakeTensorMode, net: nn.Module, protocol: str) -> None:
     """A network without parameters, too."""
     with fake:
-        net = net.cuda()
+        net = net.to('cuda')
         with NothingOnTheProcessor(takes_images=True), seen(net) as found:
             quality._forward(net, np.zeros((8, 8, 1), np.float32))
     assert found == {('cuda', torch.float32)}
