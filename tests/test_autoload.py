@@ -30,7 +30,7 @@ def test_start_of_python_installs_the_hook_and_imports_nothing() -> None:
 
     printed = run_python(
         "import sys; print('torch' in sys.modules, 'srsenet_plugin' in sys.modules, "
-        "[finder.__name__ for finder in sys.meta_path if 'srsenet' in str(finder)])"
+        "[finder.__name__ for finder in sys.meta_path if finder.__module__ == 'srsenet_plugin.autoload'])"
     )
     assert printed.strip() == "False False ['PluginFinder']"
 
