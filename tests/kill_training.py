@@ -70,7 +70,9 @@ def kill_until_done(name: str, arguments: list[str], duration: float, rng: rando
         if not os.WIFSIGNALED(status):
             assert status == 0, Path(LOG).read_text()[-4000:]
             return killed
-        states = sorted(Path('experiments', name, 'training_states').glob('*.state'), key=lambda path: int(path.stem))
+        states = sorted(
+            Path('experiments', name, 'training_states').glob('[0-9]*.state'), key=lambda path: int(path.stem)
+        )
         if not states:
             time.sleep(1.1)  # BasicSR archives an experiment without states under the second's name
         elif killed == 3:  # what a full disk or a crashed file system leaves

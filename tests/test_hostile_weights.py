@@ -29,6 +29,7 @@ from PIL import Image
 from safetensors.torch import save as safetensors_of
 
 from srsenet_plugin import SrSENet, cli
+from srsenet_plugin.models import checkpoints
 from srsenet_plugin.weights import files, pretrained
 
 NETWORK = {'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4}
@@ -304,7 +305,7 @@ def test_states_are_set_aside(folder: Path, capsys: pytest.CaptureFixture[str]) 
         try:
             files.load(path)
         except ValueError:
-            files.prepare_to_resume(Path('x'))
+            checkpoints.prepare_to_resume(Path('x'))
             assert '1.state' in capsys.readouterr().err, name
             assert os.listdir(states) == ['1.state.damaged'], name
             (states / '1.state.damaged').unlink()
