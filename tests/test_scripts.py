@@ -52,6 +52,18 @@ def test_scripts_are_executable() -> None:
 
 
 @pytest.mark.slow
+def test_check_imresize(shared_datasets: Path) -> None:
+    """The figures of the README: MATLAB's own images, shrunk by BasicSR and here."""
+    set5 = shared_datasets / 'Set5'
+    script = ROOT / 'scripts/check_imresize.py'
+    printed = run([sys.executable, script, set5 / 'HR', set5 / 'LR_bicubic_matlab/X4', 4])
+    assert re.findall(r'│ (.*?) +│ ([\d,]+) ', printed) == [("BasicSR's imresize", '10,970'), ("srsenet_plugin's", '0')]
+    assert '10,970 | 0 | `scripts/check_imresize.py`' in (ROOT / 'README.md').read_text(encoding='utf-8')
+    printed = run([sys.executable, script, set5 / 'HR', set5 / 'LR_bicubic_matlab/X4', 3], status=1)
+    assert printed.startswith('There is no ')
+
+
+@pytest.mark.slow
 def test_soak(tmp_path: Path) -> None:
     """Short, so that all of its commands are run; that they hold nothing is in tests of that name."""
     picture = tmp_path / 'soak.png'
