@@ -11,7 +11,7 @@ python scripts/quickstart_photos.py "$data/photos"
 srsenet prepare folder --source "$data/photos/train" --out "$data" --name quickstart --scales 4
 srsenet prepare benchmark --source "$data/photos/val" --out "$data" --scales 4
 
-echo "== Training x4, about three minutes on two CPU cores"
+echo "== Training x4, one to three minutes on two CPU cores"
 python basicsr/train.py -opt options/quickstart/train_SrSENet_x4_quickstart.yml --auto_resume ||
     fail "the training stopped; the lines above say why. Running this script again goes on from its last checkpoint."
 
