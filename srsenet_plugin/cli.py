@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.version import __version__
 
 if TYPE_CHECKING:
@@ -164,10 +165,9 @@ def _add_compare(commands: _Commands) -> None:
     )
     parser.add_argument(
         '--protocol',
-        choices=('uint8', 'double', 'ycbcr', 'authors'),
-        help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
-        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; authors, each as its own do; default: uint8, or authors with '
-        '--paper',
+        choices=(*PROTOCOLS, 'authors'),
+        help=f'how images are made and scored: {"; ".join(f"{p.name}, {p.users}" for p in PROTOCOLS.values())}; '
+        'authors, for each method that of its own; default: uint8, or authors with --paper',
     )
     parser.add_argument(
         '--paper',

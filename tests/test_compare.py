@@ -542,7 +542,7 @@ def test_table_1_in_one_command(
     evaluate = quality.evaluate_network
 
     def record(*arguments: Any) -> quality.Scores:
-        evaluated[arguments[5]] = arguments[6]
+        evaluated[arguments[5]] = arguments[6].name
         return evaluate(*arguments)
 
     monkeypatch.setattr(quality, 'evaluate_network', record)
@@ -577,7 +577,7 @@ def test_table_1_in_one_command(
     evaluated.clear()
     compare(*arguments, '--archs', 'Bicubic', 'SRCNN', '--protocol', 'double')
     assert set(evaluated.values()) == {'double'}
-    assert cells(tmp_path / 'compare_x2.md')['x2'] == ['weights', *table.COSTS, 'Set5 PSNR / SSIM']
+    assert {cells(tmp_path / 'compare_x2.md')[name][1] for name in ('Bicubic', 'SRCNN')} == {'double'}
 
 
 @pytest.mark.usefixtures('fetched')

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from srsenet_plugin.compare import cost, pictures, quality, table
 from srsenet_plugin.compare.networks import Network, find_network, import_projects, name_of
+from srsenet_plugin.compare.protocols import AUTHORS_PROTOCOLS, PROTOCOLS, Protocol
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.machine.devices import find_device
@@ -46,7 +47,7 @@ class Comparison:
         timing: Measure time and memory.
         paper: Show Table I's figures too.
         device: ``auto``, or a device of torch's.
-        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`, or ``authors`` for that of
+        protocol: How networks are evaluated: one of :data:`protocols.PROTOCOLS`, or ``authors`` for that of
             each method's authors.
         projects: Modules to import, such as ``my_project.archs``, because they register architectures.
     """
@@ -134,7 +135,7 @@ def _compare_scale(
                 row.notes.append(network.no_weights)
             elif network.weights is not None or not row.complexity.params:
                 row.weights = weights or 'none needed'
-                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, row.protocol)
+                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
             elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
                 row.notes.append(NOT_FETCHED)
         except Exception as error:  # architectures are anybody's code
@@ -148,7 +149,7 @@ def _compare_scale(
             row.notes.append('there are no finished images of this scale')
             continue
         try:
-            results[name] = _read_results(comparison.results[name], scale, benchmarks, row.protocol)
+            results[name] = _read_results(comparison.results[name], scale, benchmarks, PROTOCOLS[row.protocol])
             row.weights = 'finished images'
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
@@ -158,7 +159,7 @@ def _compare_scale(
             if scores:
                 row.scores[benchmark.name] = quality.means(scores)
             if scores is not None and scores.keys() != benchmark.pairs.keys():
-                row.notes.append(_left_out(benchmark, scores))
+                row.notes.append(_left_out(benchmark, scores, PROTOCOLS[row.protocol]))
     times, problems = cost.latencies(nets, scale, device) if nets else ({}, {})
     for row in rows:
         row.latency = times.get(row.method)
@@ -167,8 +168,8 @@ def _compare_scale(
     return rows, results
 
 
-def _left_out(benchmark: Benchmark, scores: Scores) -> str:
-    side = quality.smallest_side(benchmark.scale)
+def _left_out(benchmark: Benchmark, scores: Scores, protocol: Protocol) -> str:
+    side = protocol.smallest_side(benchmark.scale)
     names = ', '.join(name for name in benchmark.pairs if name not in scores)
     return f'{benchmark.name}: the means are without {names}, smaller than the {side}x{side} pixels that a score needs'
 
@@ -178,7 +179,7 @@ def _archs_of_table1(scale: int) -> list[str]:
 
 
 def _protocol(comparison: Comparison, method: str) -> str:
-    return quality.AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
+    return AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
 
 
 def _find_weights(comparison: Comparison, spec: str, scale: int) -> tuple[Path | None, str]:
@@ -217,7 +218,7 @@ def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> c
 
 
 def _evaluate(
-    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: str
+    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: Protocol
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     for benchmark in benchmarks:
@@ -236,6 +237,7 @@ def _code_version() -> str:
     files = [
         *sorted(package.glob('archs/*.py')),
         package / 'data/imresize.py',
+        package / 'data/resizers.py',
         Path(quality.__file__),
         Path(cost.__file__),
     ]
@@ -252,7 +254,7 @@ def _has_results(place: str, scale: int, benchmarks: Sequence[Benchmark]) -> boo
 
 
 def _read_results(
-    place: str, scale: int, benchmarks: Sequence[Benchmark], protocol: str
+    place: str, scale: int, benchmarks: Sequence[Benchmark], protocol: Protocol
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     place = place.replace('{scale}', str(scale))
@@ -274,9 +276,8 @@ def _write(
     comparison: Comparison, scale: int, rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]
 ) -> None:
     names = [benchmark.name for benchmark in benchmarks]
-    cells = table.cells(rows, names, scale, comparison.paper, comparison.protocol == 'authors')
-    protocol = '' if comparison.protocol in ('uint8', 'authors') else f', protocol {comparison.protocol}'
-    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y{protocol}')
+    cells = table.cells(rows, names, scale, comparison.paper, protocols=bool(benchmarks))
+    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM by protocol')
     table.write_text(comparison.out / f'compare_x{scale}.md', table.markdown(cells))
     bubbles, crops = comparison.out / f'psnr_time_x{scale}.png', comparison.out / f'crops_x{scale}.png'
     if not pictures.draw_psnr_against_time(bubbles, rows, names, scale):

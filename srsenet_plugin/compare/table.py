@@ -30,7 +30,7 @@ class Row:
         scores: Mean PSNR (dB) and SSIM by benchmark.
         weights: Whose its weights are: ``published`` by its authors, ``the package's``, or ``given``; or ``none
             needed``, or ``finished images``; empty if there are none.
-        protocol: How it was evaluated: one of :data:`quality.PROTOCOLS`.
+        protocol: How it was evaluated: one of :data:`protocols.PROTOCOLS`.
         notes: Why scores are empty although weights were given, and which images they leave out.
         problems: What could not be measured, and why.
     """
