@@ -7,6 +7,7 @@ import io
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,14 @@ def _add_compare(commands: _Commands) -> None:
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
     )
     parser.add_argument(
+        '--models',
+        type=_named_file,
+        nargs='+',
+        default=[],
+        metavar='[NAME=]FILE',
+        help='files that need no architecture: .onnx, and weights that spandrel recognises',
+    )
+    parser.add_argument(
         '--results',
         type=_assignment,
         nargs='+',
@@ -282,6 +291,10 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _named_file(text: str) -> tuple[str, str]:
+    return _assignment(text) if '=' in text and not Path(text).exists() else (Path(text).stem, text)
+
+
 # Each command imports what it needs, so that none pays for the others.
 
 
@@ -353,12 +366,16 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
-    if not args.archs and not args.results and not args.paper:
-        raise ValueError('there is nothing to compare: name --archs or --results, or --paper.')
+    if not args.archs and not args.models and not args.results and not args.paper:
+        raise ValueError('there is nothing to compare: name --archs, --models or --results, or --paper.')
+    if len(dict(args.models)) < len(args.models):
+        raise ValueError(f'two files of --models have one name: {", ".join(name for name, _ in args.models)}.')
     if args.projects:
         # Last, so that no file of the working folder stands in for an installed package.
         sys.path.append(str(Path.cwd()))
     register()
+    if args.models:
+        _show_srsenet_to_spandrel()
     from srsenet_plugin.compare import run
 
     rows = run.compare(
@@ -367,6 +384,7 @@ def _compare(args: argparse.Namespace) -> None:
             scales=args.scale,
             benchmarks=args.benchmarks,
             weights=dict(args.weights),
+            models=dict(args.models),
             results=dict(args.results),
             out=args.out,
             timing=not args.no_timing,
@@ -388,6 +406,11 @@ def _compare(args: argparse.Namespace) -> None:
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
+
+
+def _show_srsenet_to_spandrel() -> None:
+    with suppress(ImportError):  # whoever needs it says so
+        import srsenet_plugin.spandrel_arch  # noqa: F401
 
 
 def _fetch(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -328,22 +328,33 @@ def evaluate_images(
     images = match_images(benchmark.pairs, image_files(place or folder))
     if place is None and (len(image_files(folder)) != len(images) or not all(map(len, images.values()))):
         return None
-    gt_paths = {name: gt_path for name, (gt_path, _) in benchmark.pairs.items()}
-    of_y = hold_y([path for found in images.values() for path in found], gt_paths.values())
-    scores, files = {}, {}
     for name, found in images.items():
+        if len(found) != 1 and not too_small(read_bgr(benchmark.pairs[name][0]), benchmark.scale, protocol):
+            raise ValueError(f'{place} holds {"several images" if found else "no image"} of {name}.')
+    files = {name: found[0] for name, found in images.items() if len(found) == 1}
+    scores = score_files(files, benchmark, protocol)
+    return scores, {name: files[name] for name in scores}
+
+
+def score_files(files: Mapping[str, Path], benchmark: Benchmark, protocol: Protocol) -> Scores:
+    """Scores images of a benchmark by their keys. Those that are too small for a score are left out.
+
+    Raises:
+        ValueError: An image cannot be read, has another size, or holds Y alone and the protocol scores another channel.
+    """
+    gt_paths = {name: gt_path for name, (gt_path, _) in benchmark.pairs.items()}
+    of_y = hold_y(files.values(), gt_paths.values())
+    scores = {}
+    for name, path in files.items():
         gt = read_bgr(gt_paths[name])
         if too_small(gt, benchmark.scale, protocol):
             continue
-        if len(found) != 1:
-            raise ValueError(f'{place} holds {"several images" if found else "no image"} of {name}.')
-        files[name] = path = found[0]
         img = read_bgr(path)
         try:
             scores[name] = score(img[..., 0] if of_y else img, gt, benchmark.scale, protocol)
         except ValueError as error:
             raise ValueError(f'{path} {error}') from None
-    return scores, files
+    return scores
 
 
 def hold_y(results: Iterable[Path], gts: Iterable[Path]) -> bool:

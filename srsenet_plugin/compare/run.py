@@ -16,9 +16,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from tqdm import tqdm
 
-from srsenet_plugin.compare import cost, pictures, quality, table
+from srsenet_plugin.compare import cost, pictures, protocols, quality, table
+from srsenet_plugin.compare.model_files import ModelFile, read_model
 from srsenet_plugin.compare.networks import Network, find_network, import_projects, name_of
-from srsenet_plugin.compare.protocols import AUTHORS_PROTOCOLS, PROTOCOLS, Protocol
+from srsenet_plugin.compare.protocols import AUTHORS_PROTOCOLS, PROTOCOLS, RGB, Protocol
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.machine.devices import find_device
@@ -40,6 +41,7 @@ class Comparison:
             except those whose finished images are there.
         scales: Scales.
         benchmarks: Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
+        models: Files of networks by name, which :func:`model_files.read_model` reads; the same as for ``weights``.
         weights: Files of weights by name; ``{scale}`` in them stands for the scale. Architectures of this plugin have
             the package's weights without, or their authors', if they are fetched.
         results: Folders of finished images by name; the same.
@@ -56,6 +58,7 @@ class Comparison:
     scales: Sequence[int]
     benchmarks: Path | None
     weights: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, str] = field(default_factory=dict)
     out: Path = Path('results/compare')
     timing: bool = True
@@ -77,11 +80,13 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
         OSError: A file cannot be written.
     """
     archs = [name_of(spec) for spec in comparison.archs]
-    names = [*archs, *comparison.results]
+    names = [*archs, *comparison.models, *comparison.results]
     if not archs and comparison.paper:
         archs = [method for scale in comparison.scales for method in _archs_of_table1(scale)]
     if not archs and not names:
-        raise ValueError('there is nothing to compare: name architectures or folders of finished images.')
+        raise ValueError(
+            'there is nothing to compare: name architectures, files of networks, or folders of finished images.'
+        )
     if len(set(names)) < len(names):
         raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
     unknown = comparison.weights.keys() - set(archs)
@@ -110,6 +115,7 @@ def _compare_scale(
     rows: list[Row] = []
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
+    in_colour = False  # a network for RGB is among them
     finished = [
         name
         for name, place in comparison.results.items()
@@ -136,8 +142,27 @@ def _compare_scale(
             elif network.weights is not None or not row.complexity.params:
                 row.weights = weights or 'none needed'
                 results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
+                in_colour |= network.channels == 3 and network.weights is not None
             elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
                 row.notes.append(NOT_FETCHED)
+        except Exception as error:  # architectures are anybody's code
+            row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
+    for name, file in comparison.models.items():
+        row = Row(name, protocol=_protocol(comparison, name))
+        rows.append(row)
+        try:
+            model = read_model(Path(file.replace('{scale}', str(scale))), name)
+            if model.scale != scale:
+                row.notes.append(f'{model.file} is for x{model.scale}')
+                continue
+            row.weights = 'given'
+            folder = comparison.out / f'x{scale}' / name
+            if model.runs_in_torch:
+                row.complexity = _complexity(model, model.net, scale, folder)
+            if comparison.timing and (model.runs_in_torch or device.type == 'cpu'):
+                nets[name] = model.net, model.channels
+            results[name] = _evaluate(model, model.net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
+            in_colour |= model.channels == 3
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
     for name in comparison.results:
@@ -153,6 +178,8 @@ def _compare_scale(
             row.weights = 'finished images'
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
+    if in_colour:
+        _score_on_rgb(rows, results, benchmarks)
     for row in rows:
         for benchmark in benchmarks:
             scores, _ = results.get(row.method, {}).get(benchmark.name, (None, None))
@@ -166,6 +193,15 @@ def _compare_scale(
         if row.method in problems:
             row.problems.append(f'time: {problems[row.method]}')
     return rows, results
+
+
+def _score_on_rgb(rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]) -> None:
+    """Scores images on RGB besides, where they are in colour."""
+    for row in rows:
+        for benchmark in benchmarks:
+            _, files = results.get(row.method, {}).get(benchmark.name, ({}, {}))
+            if files and not quality.hold_y(files.values(), [gt for gt, _ in benchmark.pairs.values()]):
+                row.rgb_scores[benchmark.name] = quality.means(quality.score_files(files, benchmark, RGB))
 
 
 def _left_out(benchmark: Benchmark, scores: Scores, protocol: Protocol) -> str:
@@ -202,7 +238,7 @@ def _is_own(spec: str) -> bool:
     return spec in ARCH_REGISTRY and ARCH_REGISTRY.get(spec).__module__.startswith('srsenet_plugin.')
 
 
-def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> cost.Complexity:
+def _complexity(network: Network | ModelFile, net: nn.Module, scale: int, folder: Path) -> cost.Complexity:
     key = f'{network.digest()} {_code_version()}'
     stored = folder / 'complexity.json'
     try:
@@ -218,7 +254,7 @@ def _complexity(network: Network, net: nn.Module, scale: int, folder: Path) -> c
 
 
 def _evaluate(
-    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: Protocol
+    network: Network | ModelFile, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: Protocol
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     for benchmark in benchmarks:
@@ -239,6 +275,7 @@ def _code_version() -> str:
         package / 'data/imresize.py',
         package / 'data/resizers.py',
         Path(quality.__file__),
+        Path(protocols.__file__),
         Path(cost.__file__),
     ]
     code = hashlib.sha256(b''.join(file.read_bytes() for file in files))

@@ -28,6 +28,7 @@ class Row:
         latency: Seconds for an output of 1280x720.
         memory: Bytes at the peak, for the same.
         scores: Mean PSNR (dB) and SSIM by benchmark.
+        rgb_scores: The same on RGB, where a network for RGB is compared.
         weights: Whose its weights are: ``published`` by its authors, ``the package's``, or ``given``; or ``none
             needed``, or ``finished images``; empty if there are none.
         protocol: How it was evaluated: one of :data:`protocols.PROTOCOLS`.
@@ -40,6 +41,7 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rgb_scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     weights: str = ''
     protocol: str = 'uint8'
     notes: list[str] = field(default_factory=list)
@@ -83,7 +85,9 @@ def cells(
     """
     timed = any(row.latency is not None or row.memory is not None for row in rows)
     columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *(MEASURES if timed else [])]
-    table = [[f'x{scale}', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    on_rgb = [name for name in benchmarks if any(name in row.rgb_scores for row in rows)]
+    heads = (*(f'{name} PSNR / SSIM' for name in benchmarks), *(f'{name} on RGB' for name in on_rgb))
+    table = [[f'x{scale}', *columns, *heads]]
     theirs = published(scale) if paper and benchmarks else {}
     of_method = {row.method: row for row in rows}
     for method in dict.fromkeys([*theirs, *of_method]):
@@ -92,14 +96,16 @@ def cells(
             protocol = [row.protocol if row.scores else ''] if protocols else []
             costs = _costs(row)[: len(COSTS) + (len(MEASURES) if timed else 0)]
             scores = [_score(row.scores.get(name)) for name in benchmarks]
+            scores += [_score(row.rgb_scores.get(name)) for name in on_rgb]
             table.append([method, row.weights, *protocol, *costs, *scores])
         empty = [''] * len(columns)
         if figures:
-            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+            scores = [_score(figures.get(name), 2, 3) for name in benchmarks] + [''] * len(on_rgb)
+            table.append([f'{method}, Table I', *empty, *scores])
         if row and figures:
             differences = [_difference(row.scores.get(name), figures.get(name)) for name in benchmarks]
             if any(differences):
-                table.append([f'{method}, difference', *empty, *differences])
+                table.append([f'{method}, difference', *empty, *differences, *([''] * len(on_rgb))])
     return table
 
 
@@ -148,7 +154,7 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     costs = ['params', 'layers', 'macs', 'activations', 'latency_s', 'memory_bytes']
-    figures = ['benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim']
+    figures = ['benchmark', 'psnr', 'ssim', 'rgb_psnr', 'rgb_ssim', 'table1_psnr', 'table1_ssim']
     writer.writerow(['scale', 'method', 'weights', 'protocol', *costs, *figures, 'problems'])
     for scale, of_scale in rows.items():
         for row in of_scale:
@@ -167,6 +173,7 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
                         row.memory,
                         name,
                         *score,
+                        *row.rgb_scores.get(name, (None, None)),
                         *theirs,
                         '; '.join(row.problems),
                     ]
