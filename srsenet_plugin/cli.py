@@ -15,6 +15,8 @@ from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.version import __version__
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from srsenet_plugin.prepare.packing import Prepared
 
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_convert(commands)
     _add_compare(commands)
+    _add_explain(commands)
     _add_prepare(commands)
     return parser
 
@@ -191,6 +194,30 @@ def _add_compare(commands: _Commands) -> None:
     parser.set_defaults(run=_compare)
 
 
+def _add_explain(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        'explain',
+        help='say which protocol a figure is by, which program made LR images, and whether HR images are usual',
+    )
+    parser.add_argument(
+        'subject',
+        metavar='WHAT',
+        help='folder of upscaled images, of LR images or, without --benchmark, of HR images; or a network: '
+        'architecture, option file, .onnx file, or weights that spandrel recognises',
+    )
+    parser.add_argument('--benchmark', type=Path, metavar='FOLDER', help='its HR images, or what prepare made of them')
+    parser.add_argument('-s', '--scale', type=_scale, help='of upscaled images, and of architectures')
+    parser.add_argument(
+        '--claimed', type=_figure, nargs='+', metavar='FIGURE', help='PSNR, SSIM or both, such as 35.76 0.9372'
+    )
+    parser.add_argument('--weights', metavar='FILE', help='of an architecture')
+    parser.add_argument(
+        '--import', dest='projects', nargs='+', default=[], metavar='MODULE', help='as compare --import does'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    parser.set_defaults(run=_explain)
+
+
 def _add_prepare(commands: _Commands) -> None:
     prepare = commands.add_parser('prepare', help='make training and benchmark data from HR images')
     kinds = prepare.add_subparsers(metavar='KIND', required=True)
@@ -289,6 +316,16 @@ def _assignment(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f'NAME=PATH is expected, not {text}')
     return name, value
+
+
+def _figure(text: str) -> str:
+    try:
+        figure = float(text)
+    except ValueError:
+        figure = 0
+    if not 0 < figure < math.inf or not text.replace('.', '').isdecimal():
+        raise argparse.ArgumentTypeError(f'a figure is a number such as 35.76 or 0.9372, not {text}')
+    return text
 
 
 def _named_file(text: str) -> tuple[str, str]:
@@ -406,6 +443,72 @@ def _compare(args: argparse.Namespace) -> None:
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from srsenet_plugin import register
+
+    if args.projects:
+        sys.path.append(str(Path.cwd()))
+    register()
+    from srsenet_plugin.compare import explain, table
+
+    folder = Path(args.subject)
+    if args.benchmark is None:
+        if not folder.is_dir():
+            raise ValueError(
+                f'{folder} is no folder of HR images; name the benchmark of other subjects: --benchmark FOLDER'
+            )
+        if args.claimed:
+            raise ValueError('a claimed figure is of a benchmark: --benchmark FOLDER')
+        print(explain.tell_hr_images(explain.check_hr_images(folder)))
+        return
+    print(explain.tell_hr_images(explain.check_hr_images(args.benchmark)))
+    if folder.is_dir():
+        scale = explain.scale_of(folder, args.benchmark)
+        if scale > 1:
+            if args.claimed:
+                raise ValueError(f'{folder} holds LR images of x{scale}, which have no figures.')
+            found = explain.find_resizer(folder, args.benchmark, scale)
+            table.print_table(explain.likenesses_as_table(found), f'LR images of x{scale}')
+            print(explain.tell_resizer(found))
+            return
+        if args.scale is None:
+            raise ValueError('the sizes of upscaled images do not tell their scale: name it with -s')
+        figures = explain.figures_of_images(folder, args.benchmark, args.scale)
+        title = f'x{args.scale}, upscaled images as they are'
+    else:
+        net, channels, scale = _network_of(args)
+        figures = explain.figures_of_network(net, channels, args.benchmark, scale)
+        title = f'x{scale}, upscaled by a network for {"RGB" if channels == 3 else "Y"}'
+    table.print_table(explain.figures_as_table(figures), title)
+    if args.claimed:
+        print(explain.tell_claim(figures, args.claimed))
+
+
+def _network_of(args: argparse.Namespace) -> tuple[nn.Module, int, int]:
+    """The network of ``srsenet explain``, its channels and its scale."""
+    from srsenet_plugin.compare.model_files import SUFFIXES, read_model
+    from srsenet_plugin.compare.networks import find_network, import_projects, name_of
+    from srsenet_plugin.compare.run import find_weights
+    from srsenet_plugin.machine.devices import find_device
+
+    device = find_device(args.device, ('cuda', 'cpu'))
+    import_projects(args.projects)
+    if Path(args.subject).suffix.lower() in SUFFIXES:
+        _show_srsenet_to_spandrel()
+        model = read_model(Path(args.subject), Path(args.subject).stem)
+        return model.net.to(device), model.channels, model.scale
+    if args.scale is None:
+        raise ValueError(f'{args.subject} has no scale of its own: name it with -s')
+    given = {name_of(args.subject): args.weights} if args.weights else {}
+    network = find_network(args.subject, args.scale, find_weights(given, args.subject, args.scale)[0])
+    net = network.build()
+    if network.no_weights:
+        raise ValueError(f'{network.no_weights}.')
+    if network.weights is None and next(net.parameters(), None) is not None:
+        raise ValueError(f'{args.subject} has no weights at x{args.scale}: name a file with --weights')
+    return net.to(device), network.channels, args.scale
 
 
 def _show_srsenet_to_spandrel() -> None:

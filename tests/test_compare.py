@@ -669,7 +669,10 @@ def test_mistakes_are_named(tmp_path: Path, capfd: pytest.CaptureFixture, argume
 
 def test_nothing_to_compare(capfd: pytest.CaptureFixture) -> None:
     compare('--scale', 4, status=1)
-    assert 'srsenet: there is nothing to compare: name --archs, --models or --results, or --paper.' in capfd.readouterr().err
+    assert (
+        'srsenet: there is nothing to compare: name --archs, --models or --results, or --paper.'
+        in capfd.readouterr().err
+    )
 
 
 def test_incomplete_benchmarks_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

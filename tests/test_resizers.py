@@ -14,7 +14,7 @@ from srsenet_plugin.data.resizers import RESIZERS, Likeness, likenesses
 
 # The same values for most images. At 3 each kernel of OpenCV's lies on one pixel, and so does torch's. BasicSR's port
 # computes as MATLAB does with doubles; at 2 and 4 sums lie on halves, which its float32 moves.
-SAME = [{'MATLAB, double', "BasicSR's port"}, {'OpenCV', 'torch'}]
+SAME = [{'MATLAB with doubles', "BasicSR's port"}, {'OpenCV', 'torch'}]
 
 
 @cache
@@ -41,7 +41,7 @@ def test_all_makers_are_told_apart(shared_datasets: Path, benchmark: str, scale:
         assert {maker} <= found <= expected
 
 
-@pytest.mark.parametrize(('scale', 'maker'), [(2, 'MATLAB'), (3, 'MATLAB'), (4, 'MATLAB'), (8, 'MATLAB, double')])
+@pytest.mark.parametrize(('scale', 'maker'), [(2, 'MATLAB'), (3, 'MATLAB'), (4, 'MATLAB'), (8, 'MATLAB with doubles')])
 def test_lr_images_that_matlab_made(shared_datasets: Path, scale: int, maker: str) -> None:
     folder = shared_datasets / f'Set5/LR_bicubic_matlab/X{scale}'
     theirs = [np.asarray(Image.open(path)) for path in sorted(folder.glob('*.png'))]
@@ -57,5 +57,5 @@ def test_clamped_edges_of_a_ramp() -> None:
     weights = np.where(abs(x) <= 1, near, far) / 2
     row = np.array([0, 40, 90, 250, 10, 60, 20, 80], np.uint8)
     img = np.repeat(row[None], 8, 0)
-    for maker, taps in (('MATLAB', [2, 1, 0, 0, 1, 2, 3, 4]), ('MATLAB, clamped edges', [0, 0, 0, 0, 1, 2, 3, 4])):
+    for maker, taps in (('MATLAB', [2, 1, 0, 0, 1, 2, 3, 4]), ('MATLAB with clamped edges', [0, 0, 0, 0, 1, 2, 3, 4])):
         assert RESIZERS[maker](img, 2)[0, 0] == np.floor(weights @ row[taps] + 0.5)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from srsenet_plugin.weights import files
 
+SUFFIXES = ('.onnx', '.pth', '.pt', '.ckpt', '.safetensors')
+
 ONNX_SIDE = 64  # of the image that shows an ONNX network's scale, in pixels; a multiple of the usual windows
 
 

@@ -81,6 +81,9 @@ class Protocol:
             words.append('Y of GT rounded where the result is Y alone')
         if self.multiple > 1:
             words.append(f'GT cropped to multiples of {self.multiple}')
+        if self.lr != 'MATLAB':
+            not_rounded = {'double': 'LR not rounded', 'ycbcr': 'LR of rounded YCbCr, not rounded'}
+            words.append(not_rounded.get(self.lr, f'LR by {self.lr}'))
         if not self.rounds_results:
             words.append('results not rounded')
         if self.ssim_channel:

@@ -322,9 +322,7 @@ def evaluate_images(
     Raises:
         ValueError: An image is missing, cannot be read, or has another size.
     """
-    place = next(
-        (path for path in (folder / 'visualization' / benchmark.name, folder / benchmark.name) if path.is_dir()), None
-    )
+    place = place_of(folder, benchmark.name)
     images = match_images(benchmark.pairs, image_files(place or folder))
     if place is None and (len(image_files(folder)) != len(images) or not all(map(len, images.values()))):
         return None
@@ -334,6 +332,12 @@ def evaluate_images(
     files = {name: found[0] for name, found in images.items() if len(found) == 1}
     scores = score_files(files, benchmark, protocol)
     return scores, {name: files[name] for name in scores}
+
+
+def place_of(folder: Path, benchmark: str) -> Path | None:
+    """The folder of a benchmark's images in one of several benchmarks, if there is one."""
+    places = (folder / 'visualization' / benchmark, folder / benchmark)
+    return next((path for path in places if path.is_dir()), None)
 
 
 def score_files(files: Mapping[str, Path], benchmark: Benchmark, protocol: Protocol) -> Scores:
@@ -359,7 +363,12 @@ def score_files(files: Mapping[str, Path], benchmark: Benchmark, protocol: Proto
 
 def hold_y(results: Iterable[Path], gts: Iterable[Path]) -> bool:
     """Whether results are Y alone, as BasicSR's tests save them with ``color: y``: all grey, of GT images in colour."""
-    return all(map(_is_grey, results)) and not all(map(_is_grey, gts))
+    return are_grey(results) and not are_grey(gts)
+
+
+def are_grey(paths: Iterable[Path]) -> bool:
+    """Whether all files are grey."""
+    return all(map(_is_grey, paths))
 
 
 def _is_grey(path: Path) -> bool:

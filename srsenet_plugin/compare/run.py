@@ -129,7 +129,7 @@ def _compare_scale(
         row = Row(name_of(spec), protocol=_protocol(comparison, name_of(spec)))
         rows.append(row)
         try:
-            weights_file, weights = _find_weights(comparison, spec, scale)
+            weights_file, weights = find_weights(comparison.weights, spec, scale)
             network = find_network(spec, scale, weights_file)
             net = network.build()
             folder = comparison.out / f'x{scale}' / row.method
@@ -218,11 +218,17 @@ def _protocol(comparison: Comparison, method: str) -> str:
     return AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
 
 
-def _find_weights(comparison: Comparison, spec: str, scale: int) -> tuple[Path | None, str]:
-    """The file of weights for a network, and whose they are. A network of an option file has those that are named."""
+def find_weights(given: Mapping[str, str], spec: str, scale: int) -> tuple[Path | None, str]:
+    """The file of weights for a network, and whose they are. A network of an option file has those that are given.
+
+    Args:
+        given: Files by the name of the network; ``{scale}`` in them stands for the scale.
+        spec: Name of a registered architecture, or an option file.
+        scale: Scale.
+    """
     name = name_of(spec)
-    if name in comparison.weights:
-        return Path(comparison.weights[name].replace('{scale}', str(scale))), 'given'
+    if name in given:
+        return Path(given[name].replace('{scale}', str(scale))), 'given'
     if _is_own(spec):
         shipped = f'{spec.lower()}_x{scale}'
         if shipped in pretrained.names():

@@ -75,12 +75,12 @@ Resizer = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 RESIZERS: Mapping[str, Resizer] = {
     'MATLAB': _matlab,
-    'MATLAB, clamped edges': _matlab_clamped,
-    'MATLAB, double': _matlab_double,
-    'MATLAB, Y alone': _matlab_y,
+    'MATLAB with clamped edges': _matlab_clamped,
+    'MATLAB with doubles': _matlab_double,
+    'MATLAB of Y alone': _matlab_y,
     "BasicSR's port": _basicsr,
     'Pillow': _pillow,
-    'torch, antialiased': _torch_antialiased,
+    'torch with antialias': _torch_antialiased,
     'OpenCV': _opencv,
     'torch': _torch,
 }
@@ -105,8 +105,8 @@ class Likeness:
 def likenesses(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], scale: int) -> list[Likeness]:
     """Compares LR images with what each resizer makes of the HR images, the most alike first.
 
-    Grey LR images of HR images in colour are taken for Y: ``MATLAB, Y alone`` has shrunk Y, and all others RGB, whose Y
-    is compared.
+    Grey LR images of HR images in colour are taken for Y: ``MATLAB of Y alone`` has shrunk Y, and all others RGB, whose
+    Y is compared.
 
     Args:
         pairs: HR images (H, W, 3), RGB, or (H, W), both sides multiples of the scale; and LR images.
@@ -118,12 +118,12 @@ def likenesses(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], sca
     found = []
     of_y = all(lr.ndim == 2 for _, lr in pairs) and any(hr.ndim == 3 for hr, _ in pairs)
     for name, resize in RESIZERS.items():
-        if name == 'MATLAB, Y alone' and not of_y:
+        if name == 'MATLAB of Y alone' and not of_y:
             continue
         differences = []
         for hr, lr in pairs:
             made = resize(hr, scale)
-            if of_y and name != 'MATLAB, Y alone':
+            if of_y and name != 'MATLAB of Y alone':
                 made = rgb_to_rounded_y(made)
             # A grey image equals its RGB.
             differences.append(np.abs(np.atleast_3d(made).astype(np.int16) - np.atleast_3d(lr)).ravel())
