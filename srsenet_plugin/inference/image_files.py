@@ -195,7 +195,7 @@ def _pillows_photo(data: bytes, max_pixels: int) -> Photo:
 
 
 def _jpeg_quality(img: Image.Image) -> int | None:
-    """The quality with which libjpeg makes a table for luma of the same coarseness; too high below 20, where it clips."""
+    """The quality at which libjpeg makes a luma table as coarse; too high below 20, where it clips values."""
     tables = getattr(img, 'quantization', None)
     if not tables or img.format not in ('JPEG', 'MPO'):
         return None
