@@ -61,6 +61,26 @@ def test_a_claimed_figure_names_its_protocol(hr: Path, tmp_path: Path, capfd: py
     assert 'No protocol gives 99.99 dB here. The nearest is ' in printed
 
 
+def test_results_of_y_have_no_figures_on_rgb(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """As ``test.py`` saves them with ``color: y``, in a folder of the benchmark's name; `basicsr` rounds Y of GT."""
+    write_results(hr, tmp_path / 'in_colour')
+    (tmp_path / 'test/visualization/HR').mkdir(parents=True)
+    for path in (tmp_path / 'in_colour').iterdir():
+        y = rgb_to_rounded_y(cv2.imread(str(path))[..., ::-1])
+        cv2.imwrite(str(tmp_path / 'test/visualization/HR' / path.name), y)
+    printed = run(capfd, tmp_path / 'test', '--benchmark', hr, '-s', 2)
+    assert 'RGB' not in printed
+    figures = explain.figures_of_images(tmp_path / 'test', hr, 2)
+    of_name = {name: figure for figure in figures for name in figure.names}
+    assert of_name.keys() == {'uint8', 'double', 'ycbcr', 'basicsr'}
+    in_colour = {
+        name: figure for figure in explain.figures_of_images(tmp_path / 'in_colour', hr, 2) for name in figure.names
+    }
+    assert of_name['ycbcr'] == of_name['basicsr']
+    assert of_name['ycbcr'].psnr == pytest.approx(in_colour['ycbcr'].psnr, abs=1e-3)
+    assert of_name['uint8'].psnr != of_name['basicsr'].psnr
+
+
 def test_figures_that_match_are_sorted_by_their_distance() -> None:
     psnr_and_ssim = {'far': (35.764, 0.9), 'near': (35.759, 0.91), 'above': (35.766, 0.9), 'below': (35.754, 0.9)}
     figures = [explain.Figure((name,), UINT8, *figures) for name, figures in psnr_and_ssim.items()]
@@ -156,5 +176,7 @@ def test_mistakes_are_named(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_a_file_of_weights_is_a_network(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     save_network(tmp_path / 'mine.pth', num_feat=8, num_block=1, reduction=2, upscale=2)
     assert 'upscaled by a network for RGB' in run(capfd, tmp_path / 'mine.pth', '--benchmark', hr)
+    message = 'mine.pth is for x2, not x4.'
+    assert message in run(capfd, tmp_path / 'mine.pth', '--benchmark', hr, '-s', 4, status=1)
     arguments = ['SrSENet', '-s', 2, '--weights', tmp_path / 'mine.pth', '--benchmark', hr]
     assert 'upscaled by a network for Y' in run(capfd, *arguments)

@@ -125,7 +125,7 @@ def _compare_scale(
     archs = comparison.archs
     if not archs and comparison.paper:
         archs = [arch for arch in _archs_of_table1(scale) if arch not in finished]
-    for spec in tqdm(archs, f'networks x{scale}', unit='network'):
+    for spec in tqdm(archs, f'networks x{scale}', unit='network', disable=not archs):
         row = Row(name_of(spec), protocol=_protocol(comparison, name_of(spec)))
         rows.append(row)
         try:
