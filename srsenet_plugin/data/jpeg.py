@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from basicsr.utils import imfrombytes
 from numpy.typing import NDArray
 
 from srsenet_plugin.data.colour import GREY_TO_Y
@@ -69,4 +68,5 @@ def _saved(img: NDArray[np.uint8], quality: int, sampling: int) -> NDArray[np.ui
     """An image (H, W, 3) or (H, W, 1) after it was saved as JPEG."""
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     encoded = cv2.imencode('.jpg', np.ascontiguousarray(img[..., ::-1]), parameters)[1]
-    return imfrombytes(encoded, 'color' if img.shape[2] == 3 else 'grayscale').reshape(img.shape)[..., ::-1]
+    saved = cv2.imdecode(encoded, cv2.IMREAD_COLOR if img.shape[2] == 3 else cv2.IMREAD_GRAYSCALE)
+    return np.asarray(saved).reshape(img.shape)[..., ::-1]
