@@ -29,7 +29,7 @@ class JpegPatches:
     """
 
     def __init__(
-        self, quality: Sequence[int], clean: float = 0.0, noise: Sequence[float] = (0.0, 0.0), noisy: float = 0.0
+        self, quality: Sequence[int], clean: float = 0.0, noise: Sequence[float] = (0.0, 0.0), noisy: float = 1.0
     ) -> None:
         self._quality, self._clean, self._noise, self._noisy = quality, clean, noise, noisy
 

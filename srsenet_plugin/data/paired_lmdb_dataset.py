@@ -56,7 +56,8 @@ class PairedLmdbDataset(PairedImageDataset):
             raise ValueError(f'LMDBs of Y come in pairs and need color: y; got {colours}, color: {opt.get("color")}.')
         self._gt_values = MappedLmdb(self.gt_folder)
         self._lq_values = MappedLmdb(self.lq_folder)
-        self._jpeg = JpegPatches(**opt['jpeg']) if opt.get('jpeg') else None
+        jpeg = {name: value for name, value in (opt.get('jpeg') or {}).items() if value is not None}
+        self._jpeg = JpegPatches(**jpeg) if jpeg else None
         for path in self.paths:
             for folder, values in ((self.gt_folder, self._gt_values), (self.lq_folder, self._lq_values)):
                 if path['gt_path'] not in values:

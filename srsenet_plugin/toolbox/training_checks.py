@@ -168,7 +168,7 @@ def _jpeg_patches(opt: Mapping[str, Any]) -> Iterator[str]:
             yield f'  {place}: jpeg is for the training patches of PairedLmdbDataset. Nothing reads it here.'
             continue
         if not isinstance(jpeg, Mapping) or jpeg.get('quality') is None:
-            yield f'  {place}: jpeg: {jpeg!r} has no quality, such as quality: [30, 95] below jpeg.'
+            yield f'  {place}: jpeg has no quality, such as quality: [30, 95].'
             continue
         for name in jpeg:
             if name not in JPEG_OPTIONS:
