@@ -1,4 +1,4 @@
-"""How the scripts fail, and what the soak prints; that the others work is in test_commands.py."""
+"""How the scripts fail, and what the soak and the JPEG benchmark print; that the others work is in test_commands.py."""
 
 from __future__ import annotations
 
