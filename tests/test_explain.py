@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import save_network, write_photo
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
@@ -17,7 +19,8 @@ from srsenet_plugin import Bicubic, cli
 from srsenet_plugin.compare import explain, quality
 from srsenet_plugin.compare.protocols import PROTOCOLS, UINT8
 from srsenet_plugin.data.colour import rgb_to_rounded_y
-from srsenet_plugin.data.resizers import RESIZERS
+from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.resizers import RESIZERS, Y_ALONE
 from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 BOXES = {'chelsea': (60, 100, 82, 107), 'coffee': (100, 200, 75, 70)}
@@ -106,10 +109,21 @@ def test_figures_of_a_network_are_those_of_compare(hr: Path, tmp_path: Path) -> 
             out = tmp_path / f'out/{channels}/{name}'
             expected = quality.means(quality.evaluate_network(net, channels, '', benchmark, out, '', PROTOCOLS[name]))
             assert (figure.psnr, figure.ssim) == pytest.approx(expected, abs=1e-9)
-        lr_by = {figure.protocol.lr for figure in figures}
-        assert lr_by >= RESIZERS.keys() - {'MATLAB of Y alone'}
+        lr_by = {figure.protocol.lr for figure in figures} - {'double', 'ycbcr'}
+        assert lr_by == RESIZERS.keys() - (set() if channels == 1 else {Y_ALONE})
         # The GT images as they are, and as `srsenet prepare` crops them
         assert figures == explain.figures_of_network(net, channels, hr, 2)
+
+
+def test_lr_images_of_y_alone_go_through_a_network(hr: Path) -> None:
+    gt = cv2.imread(str(hr / 'chelsea.png'))[:80, :104].astype(np.uint8)
+    protocol = dataclasses.replace(UINT8, lr=Y_ALONE)
+    found, bgr = quality.upscale_gt(torch.nn.Upsample(scale_factor=2), 1, gt, 2, protocol)
+    lr = imresize(np.floor(gt @ [24.966, 128.553, 65.481] / 255 + 16.5).astype(np.uint8), 1 / 2)
+    assert np.array_equal(found, lr.repeat(2, 0).repeat(2, 1))
+    assert bgr.shape == gt.shape
+    with pytest.raises(ValueError, match='LR images of Y alone are for networks of Y'):
+        quality.upscale_gt(torch.nn.Upsample(scale_factor=2), 3, gt, 2, protocol)
 
 
 @pytest.mark.parametrize('maker', ['Pillow', 'MATLAB with clamped edges', 'MATLAB of Y alone', 'MATLAB'])
