@@ -33,14 +33,22 @@ class Browser:
         for domain in ('Page', 'Runtime', 'Log', 'Network'):
             self._call(f'{domain}.enable')
 
-    def open(self, page: Path, width: int = 1400, height: int = 1000, dark: bool = False, touch: bool = False) -> None:
+    def open(
+        self,
+        page: Path,
+        width: int = 1400,
+        height: int = 1000,
+        dark: bool = False,
+        touch: bool = False,
+        ready: str = 'document.querySelector("#strip button")',
+    ) -> None:
         """Opens a file in a window of this size and waits until its images are drawn."""
         self._call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self._call('Emulation.setTouchEmulationEnabled', enabled=touch, maxTouchPoints=2)
         scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}
         self._call('Emulation.setEmulatedMedia', features=[scheme])
         self._call('Page.navigate', url=page.resolve().as_uri())
-        self.until('document.readyState === "complete" && document.querySelector("#strip button")')
+        self.until(f'document.readyState === "complete" && {ready}')
         self.settle()
 
     def run(self, script: str) -> Any:

@@ -283,7 +283,7 @@ def test_tables_and_pictures(
     out = tmp_path / 'out'
     compare(
         *('--scale', 2, 4, '--archs', 'Bicubic', 'LapSRN', 'FSRCNN', '--benchmarks', benchmarks, '--paper'),
-        *('--weights', f'LapSRN={tmp_path}/lapsrn_x{{scale}}.pth', '--out', out),
+        *('--weights', f'LapSRN={tmp_path}/lapsrn_x{{scale}}.pth', '--out', out, '--square', 32),
     )
     printed = capfd.readouterr().out
     assert 'LapSRN, difference' in printed
@@ -294,12 +294,15 @@ def test_tables_and_pictures(
         assert list(found['LapSRN']['scores']) == ['Set5', 'B100', 'Mine']
         assert found['FSRCNN']['scores'] == {}
         assert all(row['latency'] > 0 and not row['problems'] for row in found.values())
+        assert all(row['square']['side'] == 32 and row['square']['latency'] > 0 for row in found.values())
+        assert all(f'torch {torch.__version__}' in row['machine'] for row in found.values())
         assert {path.name for path in (out / f'x{scale}/LapSRN/Mine').iterdir()} == {
             'chelsea.png',
             'coffee.png',
             'scores.json',
         }
         markdown = (out / f'compare_x{scale}.md').read_text().splitlines()
+        assert '| 32x32 RGB: MACs (G) | 32x32 RGB: activations (M) | 32x32 RGB: time (ms) |' in markdown[0]
         psnr, ssim = found['LapSRN']['scores']['B100']
         assert f'{psnr:.2f} / {ssim:.4f}' in next(line for line in markdown if line.startswith('| LapSRN |'))
         fsrcnn = next(line for line in markdown if line.startswith('| FSRCNN |'))
@@ -309,6 +312,7 @@ def test_tables_and_pictures(
     lines = list(csv.DictReader((out / 'compare.csv').open()))
     assert len(lines) == 2 * (3 + 3 + 1)
     bicubic = next(line for line in lines if (line['method'], line['benchmark']) == ('Bicubic', 'Set5'))
+    assert (bicubic['square_side'], float(bicubic['square_latency_s']) > 0) == ('32', True)
     assert (bicubic['table1_psnr'], bicubic['table1_ssim'], bicubic['params']) == ('33.65', '0.93', '0')
 
 

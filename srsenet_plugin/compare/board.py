@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Table:
     Attributes:
         scale: The scale.
         protocol: The protocol.
-        benchmarks: Digests of ``HR`` and ``LR`` images, by name.
+        benchmarks: Each one's ``name`` and the digests of its ``HR`` and ``LR`` images, by its name in the table.
         rows: What :class:`srsenet_plugin.compare.table.Row` holds, with a ``label`` of its own, and Table I's figures
             as ``table1``.
         shots: The images.
@@ -241,23 +242,24 @@ def merge(pages: Mapping[str, Sequence[Table]]) -> tuple[list[Table], list[str]]
     return list(merged.values()), notes
 
 
-def _add_column(into: Table, column: str, digests: dict[str, str], page: str, notes: list[str]) -> str:
+def _add_column(into: Table, column: str, benchmark: dict[str, str], page: str, notes: list[str]) -> str:
     """Adds a benchmark if it is not there yet, and returns its name in the table."""
-    same_name = {
-        name: own for name, own in into.benchmarks.items() if re.fullmatch(rf'{re.escape(column)}( \(.*\))?', name)
-    }
-    for name, own in same_name.items():
-        if own == digests:
-            return name
-    if not same_name:
-        into.benchmarks[column] = digests
-        return column
-    first = into.benchmarks.get(column, next(iter(same_name.values())))
-    kinds = ' and '.join(kind for kind in ('HR', 'LR') if first.get(kind) != digests.get(kind))
-    new = f'{column} ({page})'
-    notes.append(f'x{into.scale}: {column} and {new} are columns of their own: their {kinds} images differ.')
-    into.benchmarks[new] = digests
+    same_name = {other: own for other, own in into.benchmarks.items() if own['name'] == benchmark['name']}
+    for other, own in same_name.items():
+        if own == benchmark:
+            return other
+    new = _free(column, into.benchmarks, page)
+    for other, own in same_name.items():
+        kinds = ' and '.join(kind for kind in ('HR', 'LR') if own[kind] != benchmark[kind])
+        notes.append(f'x{into.scale}: {other} and {new} are columns of their own: their {kinds} images differ.')
+    into.benchmarks[new] = benchmark
     return new
+
+
+def _free(name: str, taken: Collection[str], page: str) -> str:
+    """The name, or the first one that tells the page too and is not taken."""
+    names = chain([name, f'{name} ({page})'], (f'{name} ({page}, {number})' for number in count(2)))
+    return next(candidate for candidate in names if candidate not in taken)
 
 
 def _add_row(into: Table, row: Mapping[str, Any], columns: Mapping[str, str], page: str, notes: list[str]) -> str:
@@ -279,7 +281,7 @@ def _add_row(into: Table, row: Mapping[str, Any], columns: Mapping[str, str], pa
                     own[key] = value
             return own['label']
         reasons.append((own['label'], reason))
-    label = f'{row["method"]} ({page})' if same_method else row['label']
+    label = _free(row['label'], [own['label'] for own in into.rows], page)
     into.rows.append({**row, 'label': label})
     notes += [
         f'x{into.scale}: {other} and {label} are rows of their own: their {reason} differ.' for other, reason in reasons

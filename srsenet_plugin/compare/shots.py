@@ -46,7 +46,8 @@ def table_of(
         digests = [row.digests for row in rows if benchmark.name in row.images]
         if not digests:
             continue
-        table.benchmarks[benchmark.name] = {kind: digests[0][f'{benchmark.name} {kind}'] for kind in ('HR', 'LR')}
+        of_images = {kind: digests[0][f'{benchmark.name} {kind}'] for kind in ('HR', 'LR')}
+        table.benchmarks[benchmark.name] = {'name': benchmark.name, **of_images}
         for image, (gt_path, lr_path) in benchmark.pairs.items():
             files = {board.HR: gt_path}
             for method, of_method in results.items():
