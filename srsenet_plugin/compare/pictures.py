@@ -53,10 +53,10 @@ def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence
         to_reference = {found.second: found for found in differences if found.benchmark == name}
         bars = {method: _bar(psnr, to_reference.get(method)) for method, _, psnr, _ in points}
         networks = [point for point in points if point[3]] or points
-        ends = [end for method, *_ in networks for end in bars[method]]
-        margin = 0.2 * (max(ends) - min(ends)) or 0.1
-        bottom = min(ends) - margin
-        axes.set_ylim(bottom, max(*ends, *(psnr for _, _, psnr, _ in points)) + margin)
+        levels = [psnr for _, _, psnr, _ in networks]
+        margin = max(0.2 * (max(levels) - min(levels)), 0.05)
+        bottom = min(levels) - margin
+        axes.set_ylim(bottom, max(psnr for _, _, psnr, _ in points) + margin)
         # Names stand above and below by turns, so that those of networks equally fast and good do not overlap.
         for place, (method, milliseconds, psnr, params) in enumerate(sorted(points, key=itemgetter(1))):
             area = 20 + params / 1e3
