@@ -87,7 +87,7 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float] | tuple[None, N
     The ends are quantiles of the means of resamples, always the same ones. For few images plain quantiles lie too near
     to each other: of five normal values, the interval misses the mean in one case of six. So they lie as much further
     out as Student's t does (the expanded percentile interval: Hesterberg, What Teachers Should Know About the
-    Bootstrap, 2015, section 5.3).
+    Bootstrap, 2015).
 
     Args:
         values: Shape (N,), a value for each image.
