@@ -478,3 +478,16 @@ def test_merged_pages_choose_between_tables(window: browser.Browser, folder: Pat
     assert methods(window) == ['Bicubic']
     assert window.run('images.hidden')
     assert window.errors == []
+
+
+def test_pages_without_scores_show_costs(folder: Path, tmp_path: Path, window: browser.Browser) -> None:
+    (table,) = board.read(folder / 'out/compare.html')
+    for row in table.rows:
+        row |= {'images': {}, 'scores': {}}
+    board.write(tmp_path / 'costs.html', [board.Table(4, 'uint8', {}, table.rows)])
+    window.errors.clear()
+    window.open(tmp_path / 'costs.html', ready='document.querySelector("#figures td")')
+    assert window.errors == []
+    assert len(methods(window)) == 4
+    for section in ('.pair', '#images'):
+        assert window.run(f'document.querySelector({section!r}).getClientRects().length') == 0
