@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_photo
+from conftest import ROOT, write_photo
 from numpy.typing import NDArray
 
 from srsenet_plugin import FSRCNN, cli
@@ -491,3 +491,20 @@ def test_pages_without_scores_show_costs(folder: Path, tmp_path: Path, window: b
     assert len(methods(window)) == 4
     for section in ('.pair', '#images'):
         assert window.run(f'document.querySelector({section!r}).getClientRects().length') == 0
+
+
+def test_the_published_board(window: browser.Browser) -> None:
+    """It has the documents' figures, and opens."""
+    page = ROOT / 'docs/board_x4.html'
+    assert page.stat().st_size < 1_500_000
+    (table,) = board.read(page)
+    text = (ROOT / 'docs/compare.md').read_text(encoding='utf-8')
+    table1 = text[text.index('\n| x4 |') :]
+    assert len(table.rows) == 8
+    for row in table.rows:
+        psnr, ssim = row['scores']['Set5']
+        line = next(line for line in table1.splitlines() if line.startswith(f'| {row["label"]} |'))
+        assert f'| {psnr:.2f} / {ssim:.4f} |' in line
+    window.errors.clear()
+    window.open(page)
+    assert window.errors == []
