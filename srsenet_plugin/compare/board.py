@@ -266,7 +266,8 @@ def _add_row(into: Table, row: Mapping[str, Any], columns: Mapping[str, str], pa
     """Adds a row, or what it has to the one that is there already, and returns its label in the table."""
     renamed = {
         key: {columns[name]: value for name, value in row[key].items() if name in columns}
-        for key in ('images', 'scores', 'table1')
+        for key in ('images', 'scores', 'rgb_scores', 'table1')
+        if key in row
     }
     row = {**row, **renamed}
     same_method = [own for own in into.rows if own['method'] == row['method']]

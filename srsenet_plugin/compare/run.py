@@ -17,8 +17,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from tqdm import tqdm
 
-from srsenet_plugin.compare import board, cost, digests, pictures, quality, shots, significance, table
+from srsenet_plugin.compare import board, cost, digests, pictures, protocols, quality, shots, significance, table
+from srsenet_plugin.compare.model_files import ModelFile, read_model
 from srsenet_plugin.compare.networks import Network, find_network, import_projects, name_of
+from srsenet_plugin.compare.protocols import AUTHORS_PROTOCOLS, PROTOCOLS, RGB, Protocol
 from srsenet_plugin.compare.quality import Benchmark, Scores
 from srsenet_plugin.compare.table import Row
 from srsenet_plugin.machine.devices import describe, find_device
@@ -40,6 +42,7 @@ class Comparison:
             except those whose finished images are there.
         scales: Scales.
         benchmarks: Folder of what ``srsenet prepare benchmark`` has made, or None for no scores.
+        models: Files of networks by name, which :func:`model_files.read_model` reads; the same as for ``weights``.
         weights: Files of weights by name; ``{scale}`` in them stands for the scale. Architectures of this plugin have
             the package's weights without, or their authors', if they are fetched.
         results: Folders of finished images by name; the same.
@@ -48,7 +51,7 @@ class Comparison:
         square: Count and time for an RGB image of so many LR pixels a side too.
         paper: Show Table I's figures too.
         device: ``auto``, or a device of torch's.
-        protocol: How networks are evaluated: one of :data:`quality.PROTOCOLS`, or ``authors`` for that of
+        protocol: How networks are evaluated: one of :data:`protocols.PROTOCOLS`, or ``authors`` for that of
             each method's authors.
         projects: Modules to import, such as ``my_project.archs``, because they register architectures.
         html: Write a page with whole images (0), or with squares of so many pixels a side; None for no page.
@@ -58,6 +61,7 @@ class Comparison:
     scales: Sequence[int]
     benchmarks: Path | None
     weights: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, str] = field(default_factory=dict)
     out: Path = Path('results/compare')
     timing: bool = True
@@ -81,11 +85,13 @@ def compare(comparison: Comparison) -> dict[int, list[Row]]:
         OSError: A file cannot be written.
     """
     archs = [name_of(spec) for spec in comparison.archs]
-    names = [*archs, *comparison.results]
+    names = [*archs, *comparison.models, *comparison.results]
     if not archs and comparison.paper:
         archs = [method for scale in comparison.scales for method in _archs_of_table1(scale)]
     if not archs and not names:
-        raise ValueError('there is nothing to compare: name architectures or folders of finished images.')
+        raise ValueError(
+            'there is nothing to compare: name architectures, files of networks, or folders of finished images.'
+        )
     if len(set(names)) < len(names):
         raise ValueError(f'a name can be compared only once: {", ".join(names)}.')
     unknown = comparison.weights.keys() - set(archs)
@@ -135,6 +141,7 @@ def _compare_scale(
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
     colour_nets: dict[str, tuple[nn.Module, int]] = {}
+    in_colour = False  # a network for RGB is among them
     finished = [
         name
         for name, place in comparison.results.items()
@@ -148,16 +155,13 @@ def _compare_scale(
         row = Row(name_of(spec), protocol=_protocol(comparison, name_of(spec)))
         rows.append(row)
         try:
-            weights_file, weights = _find_weights(comparison, spec, scale)
+            weights_file, weights = find_weights(comparison.weights, spec, scale)
             network = find_network(spec, scale, weights_file)
             net = network.build()
             folder = comparison.out / f'x{scale}' / row.method
             row.complexity = _complexity(network, net, network.channels, scale, folder)
             if comparison.square:
-                in_colour = net if network.channels == 3 else cost.InColour(net, scale)
-                found = _complexity(network, in_colour, 3, scale, folder, comparison.square)
-                row.square = cost.SquareCost(comparison.square, found.macs, found.activations)
-                colour_nets[row.method] = in_colour.eval(), 3
+                row.square, colour_nets[row.method] = _square(network, net, scale, folder, comparison.square)
             if network.weights is not None:
                 row.digests['weights'] = digests.weights_digest(network.weights)
             if comparison.timing:
@@ -167,9 +171,31 @@ def _compare_scale(
                 row.notes.append(network.no_weights)
             elif network.weights is not None or not row.complexity.params:
                 row.weights = weights or 'none needed'
-                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, row.protocol)
+                results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
+                in_colour |= network.channels == 3 and network.weights is not None
             elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
                 row.notes.append(NOT_FETCHED)
+        except Exception as error:  # architectures are anybody's code
+            row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
+    for name, file in comparison.models.items():
+        row = Row(name, protocol=_protocol(comparison, name))
+        rows.append(row)
+        try:
+            model = read_model(Path(file.replace('{scale}', str(scale))), name)
+            if model.scale != scale:
+                row.notes.append(f'{model.file} is for x{model.scale}')
+                continue
+            row.weights = 'given'
+            folder = comparison.out / f'x{scale}' / name
+            row.digests['weights'] = model.digest()
+            if model.runs_in_torch:
+                row.complexity = _complexity(model, model.net, model.channels, scale, folder)
+                if comparison.square:
+                    row.square, colour_nets[name] = _square(model, model.net, scale, folder, comparison.square)
+            if comparison.timing and (model.runs_in_torch or device.type == 'cpu'):
+                nets[name] = model.net, model.channels
+            results[name] = _evaluate(model, model.net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
+            in_colour |= model.channels == 3
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
     for name in comparison.results:
@@ -181,12 +207,14 @@ def _compare_scale(
             row.notes.append('there are no finished images of this scale')
             continue
         try:
-            results[name] = _read_results(comparison.results[name], scale, benchmarks, row.protocol)
+            results[name] = _read_results(comparison.results[name], scale, benchmarks, PROTOCOLS[row.protocol])
             row.weights = 'finished images'
             files = {f'{of} {image}': file for of, (_, found) in results[name].items() for image, file in found.items()}
             row.digests['weights'] = digests.images_digest(files)
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
+    if in_colour:
+        _score_on_rgb(rows, results, benchmarks)
     benchmark_digests = {benchmark.name: digests.benchmark_digests(benchmark) for benchmark in benchmarks}
     for row in rows:
         row.digests['code'] = _code_version()
@@ -197,7 +225,7 @@ def _compare_scale(
                 row.scores[benchmark.name] = quality.means(scores)
                 row.digests |= benchmark_digests[benchmark.name]
             if scores is not None and scores.keys() != benchmark.pairs.keys():
-                row.notes.append(_left_out(benchmark, scores))
+                row.notes.append(_left_out(benchmark, scores, PROTOCOLS[row.protocol]))
     if comparison.timing:
         times, problems = cost.latencies(nets, scale, device)
         for row in rows:
@@ -213,8 +241,17 @@ def _compare_scale(
     return rows, results
 
 
-def _left_out(benchmark: Benchmark, scores: Scores) -> str:
-    side = quality.smallest_side(benchmark.scale)
+def _score_on_rgb(rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]) -> None:
+    """Scores images on RGB besides, where they are in colour."""
+    for row in rows:
+        for benchmark in benchmarks:
+            _, files = results.get(row.method, {}).get(benchmark.name, ({}, {}))
+            if files and not quality.hold_y(files.values(), [gt for gt, _ in benchmark.pairs.values()]):
+                row.rgb_scores[benchmark.name] = quality.means(quality.score_files(files, benchmark, RGB))
+
+
+def _left_out(benchmark: Benchmark, scores: Scores, protocol: Protocol) -> str:
+    side = protocol.smallest_side(benchmark.scale)
     names = ', '.join(name for name in benchmark.pairs if name not in scores)
     return f'{benchmark.name}: the means are without {names}, smaller than the {side}x{side} pixels that a score needs'
 
@@ -224,14 +261,20 @@ def _archs_of_table1(scale: int) -> list[str]:
 
 
 def _protocol(comparison: Comparison, method: str) -> str:
-    return quality.AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
+    return AUTHORS_PROTOCOLS.get(method, 'uint8') if comparison.protocol == 'authors' else comparison.protocol
 
 
-def _find_weights(comparison: Comparison, spec: str, scale: int) -> tuple[Path | None, str]:
-    """The file of weights for a network, and whose they are. A network of an option file has those that are named."""
+def find_weights(given: Mapping[str, str], spec: str, scale: int) -> tuple[Path | None, str]:
+    """The file of weights for a network, and whose they are. A network of an option file has those that are given.
+
+    Args:
+        given: Files by the name of the network; ``{scale}`` in them stands for the scale.
+        spec: Name of a registered architecture, or an option file.
+        scale: Scale.
+    """
     name = name_of(spec)
-    if name in comparison.weights:
-        return Path(comparison.weights[name].replace('{scale}', str(scale))), 'given'
+    if name in given:
+        return Path(given[name].replace('{scale}', str(scale))), 'given'
     if _is_own(spec):
         shipped = f'{spec.lower()}_x{scale}'
         if shipped in pretrained.names():
@@ -248,7 +291,7 @@ def _is_own(spec: str) -> bool:
 
 
 def _complexity(
-    network: Network, net: nn.Module, channels: int, scale: int, folder: Path, side: int | None = None
+    network: Network | ModelFile, net: nn.Module, channels: int, scale: int, folder: Path, side: int | None = None
 ) -> cost.Complexity:
     key = f'{network.digest()} {_code_version()}'
     stored = folder / (f'complexity_{side}.json' if side else 'complexity.json')
@@ -264,8 +307,17 @@ def _complexity(
     return found
 
 
+def _square(
+    network: Network | ModelFile, net: nn.Module, scale: int, folder: Path, side: int
+) -> tuple[cost.SquareCost, tuple[nn.Module, int]]:
+    """What a square RGB image costs but for the time, and the network for RGB to be timed, with its channels."""
+    in_colour = net if network.channels == 3 else cost.InColour(net, scale).eval()
+    found = _complexity(network, in_colour, 3, scale, folder, side)
+    return cost.SquareCost(side, found.macs, found.activations), (in_colour, 3)
+
+
 def _evaluate(
-    network: Network, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: str
+    network: Network | ModelFile, net: nn.Module, benchmarks: Sequence[Benchmark], folder: Path, protocol: Protocol
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     for benchmark in benchmarks:
@@ -284,7 +336,9 @@ def _code_version() -> str:
     files = [
         *sorted(package.glob('archs/*.py')),
         package / 'data/imresize.py',
+        package / 'data/resizers.py',
         Path(quality.__file__),
+        Path(protocols.__file__),
         Path(cost.__file__),
     ]
     code = hashlib.sha256(b''.join(file.read_bytes() for file in files))
@@ -300,7 +354,7 @@ def _has_results(place: str, scale: int, benchmarks: Sequence[Benchmark]) -> boo
 
 
 def _read_results(
-    place: str, scale: int, benchmarks: Sequence[Benchmark], protocol: str
+    place: str, scale: int, benchmarks: Sequence[Benchmark], protocol: Protocol
 ) -> dict[str, tuple[Scores, Mapping[str, Path]]]:
     found: dict[str, tuple[Scores, Mapping[str, Path]]] = {}
     place = place.replace('{scale}', str(scale))
@@ -322,12 +376,11 @@ def _write(
     comparison: Comparison, scale: int, rows: Sequence[Row], results: Results, benchmarks: Sequence[Benchmark]
 ) -> None:
     names = [benchmark.name for benchmark in benchmarks]
-    cells = table.cells(rows, names, scale, comparison.paper, comparison.protocol == 'authors')
-    protocol = '' if comparison.protocol in ('uint8', 'authors') else f', protocol {comparison.protocol}'
-    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM on Y{protocol}')
-    protocols = {row.method: row.protocol for row in rows}
+    cells = table.cells(rows, names, scale, comparison.paper, protocols=bool(benchmarks))
+    table.print_table(cells, f'x{scale}: costs for 1280x720, PSNR (dB) and SSIM by protocol')
+    protocol_of = {row.method: row.protocol for row in rows}
     lines = [
-        f'{found}' + '; their protocols differ' * (protocols[found.first] != protocols[found.second])
+        f'{found}' + '; their protocols differ' * (protocol_of[found.first] != protocol_of[found.second])
         for found in significance.with_reference(table.by_image(rows), names)
     ]
     print(*lines, sep='\n')

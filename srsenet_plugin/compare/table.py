@@ -30,9 +30,10 @@ class Row:
         latency: Seconds for an output of 1280x720.
         memory: Bytes at the peak, for the same.
         scores: Mean PSNR (dB) and SSIM by benchmark.
+        rgb_scores: The same on RGB, where a network for RGB is compared.
         weights: Whose its weights are: ``published`` by its authors, ``the package's``, or ``given``; or ``none
             needed``, or ``finished images``; empty if there are none.
-        protocol: How it was evaluated: one of :data:`quality.PROTOCOLS`.
+        protocol: How it was evaluated: one of :data:`protocols.PROTOCOLS`.
         images: PSNR and SSIM of each image, by benchmark and name.
         square: What an RGB image of a square of LR pixels costs, if that was asked for.
         machine: Where time and memory were measured; empty if they were not.
@@ -47,6 +48,7 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rgb_scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     weights: str = ''
     protocol: str = 'uint8'
     images: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
@@ -97,7 +99,9 @@ def cells(
     sides = sorted({row.square.side for row in rows if row.square})
     measures = [*(MEASURES if timed else ()), *(f'{side}x{side} RGB: {name}' for side in sides for name in SQUARE)]
     columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *measures]
-    table = [[f'x{scale}', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    on_rgb = [name for name in benchmarks if any(name in row.rgb_scores for row in rows)]
+    heads = (*(f'{name} PSNR / SSIM' for name in benchmarks), *(f'{name} on RGB' for name in on_rgb))
+    table = [[f'x{scale}', *columns, *heads]]
     theirs = published(scale) if paper and benchmarks else {}
     of_method = {row.method: row for row in rows}
     for method in dict.fromkeys([*theirs, *of_method]):
@@ -106,14 +110,16 @@ def cells(
             protocol = [row.protocol if row.scores else ''] if protocols else []
             costs = [*_counts(row), *(_measures(row) if timed else []), *(_square(row) if sides else [])]
             scores = [_score(row.scores.get(name)) for name in benchmarks]
+            scores += [_score(row.rgb_scores.get(name)) for name in on_rgb]
             table.append([method, row.weights, *protocol, *costs, *scores])
         empty = [''] * len(columns)
         if figures:
-            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+            scores = [_score(figures.get(name), 2, 3) for name in benchmarks] + [''] * len(on_rgb)
+            table.append([f'{method}, Table I', *empty, *scores])
         if row and figures:
             differences = [_difference(row.scores.get(name), figures.get(name)) for name in benchmarks]
             if any(differences):
-                table.append([f'{method}, difference', *empty, *differences])
+                table.append([f'{method}, difference', *empty, *differences, *([''] * len(on_rgb))])
     return table
 
 
@@ -182,7 +188,7 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
     writer = csv.writer(text, lineterminator='\n')
     costs = ['params', 'layers', 'macs', 'activations', 'latency_s', 'memory_bytes']
     costs += ['square_side', 'square_macs', 'square_activations', 'square_latency_s', 'machine']
-    scored = ['benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim']
+    scored = ['benchmark', 'psnr', 'ssim', 'rgb_psnr', 'rgb_ssim', 'table1_psnr', 'table1_ssim']
     writer.writerow(['scale', 'method', 'weights', 'protocol', *costs, *scored, 'problems'])
     for scale, of_scale in rows.items():
         for row in of_scale:
@@ -203,6 +209,7 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
                         row.machine,
                         name,
                         *score,
+                        *row.rgb_scores.get(name, (None, None)),
                         *theirs,
                         '; '.join(row.problems),
                     ]
