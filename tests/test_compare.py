@@ -356,6 +356,8 @@ def test_the_picture_fits_the_networks_and_shows_intervals(tmp_path: Path, monke
     bottom, top = axes.get_ylim()
     assert 31.5 < bottom < 31.56 < 31.6 < top < 31.7
     (bicubic,) = [text for text in axes.texts if text.get_text().startswith('Bicubic')]
+    left, right = axes.get_xlim()
+    assert left < bicubic.xy[0] < right
     assert bicubic.xy[1] == bottom
     bars = [
         collection.get_segments()[0][:, 1] for collection in axes.collections if hasattr(collection, 'get_segments')

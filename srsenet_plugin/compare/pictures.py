@@ -12,6 +12,7 @@ import numpy as np
 from basicsr.metrics.metric_util import to_y_channel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from srsenet_plugin.compare.quality import Benchmark, Scores, read_bgr
@@ -76,10 +77,17 @@ def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence
             up, align = (1, 'bottom') if place % 2 else (-1, 'top')
             offset = (0, up * (sqrt(area) / 2 + 2))
             axes.annotate(
-                method, (milliseconds, psnr), xytext=offset, textcoords='offset points', ha='center', va=align
+                method,
+                (milliseconds, psnr),
+                xytext=offset,
+                textcoords='offset points',
+                ha='center',
+                va=align,
+                path_effects=[withStroke(linewidth=3, foreground='white')],
             )
+        times = [milliseconds for _, milliseconds, _, _ in points]
         axes.set_xscale('log')
-        axes.margins(x=0.2)
+        axes.set_xlim(min(times) / 2, max(times) * 2)
         axes.set_xlabel('ms for 1280x720')
         axes.set_ylabel('PSNR on Y (dB)')
         axes.set_title(f'{name} x{scale}')
