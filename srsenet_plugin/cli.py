@@ -546,7 +546,11 @@ def _network_of(args: argparse.Namespace) -> tuple[nn.Module, int, int]:
     if Path(args.subject).suffix.lower() in SUFFIXES:
         _show_srsenet_to_spandrel()
         model = read_model(Path(args.subject), Path(args.subject).stem)
+        if args.scale not in (None, model.scale):
+            raise ValueError(f'{args.subject} is for x{model.scale}, not x{args.scale}.')
         return model.net.to(device), model.channels, model.scale
+    if len(Path(args.subject).parts) > 1 and not Path(args.subject).exists():
+        raise ValueError(f'{args.subject} does not exist.')
     if args.scale is None:
         raise ValueError(f'{args.subject} has no scale of its own: name it with -s')
     given = {name_of(args.subject): args.weights} if args.weights else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import save_network, write_photo
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
@@ -17,7 +19,8 @@ from srsenet_plugin import Bicubic, cli
 from srsenet_plugin.compare import explain, quality
 from srsenet_plugin.compare.protocols import PROTOCOLS, UINT8
 from srsenet_plugin.data.colour import rgb_to_rounded_y
-from srsenet_plugin.data.resizers import RESIZERS
+from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.resizers import RESIZERS, Y_ALONE
 from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
 BOXES = {'chelsea': (60, 100, 82, 107), 'coffee': (100, 200, 75, 70)}
@@ -61,6 +64,26 @@ def test_a_claimed_figure_names_its_protocol(hr: Path, tmp_path: Path, capfd: py
     assert 'No protocol gives 99.99 dB here. The nearest is ' in printed
 
 
+def test_results_of_y_have_no_figures_on_rgb(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """As ``test.py`` saves them with ``color: y``, in a folder of the benchmark's name; `basicsr` rounds Y of GT."""
+    write_results(hr, tmp_path / 'in_colour')
+    (tmp_path / 'test/visualization/HR').mkdir(parents=True)
+    for path in (tmp_path / 'in_colour').iterdir():
+        y = rgb_to_rounded_y(cv2.imread(str(path))[..., ::-1])
+        cv2.imwrite(str(tmp_path / 'test/visualization/HR' / path.name), y)
+    printed = run(capfd, tmp_path / 'test', '--benchmark', hr, '-s', 2)
+    assert 'RGB' not in printed
+    figures = explain.figures_of_images(tmp_path / 'test', hr, 2)
+    of_name = {name: figure for figure in figures for name in figure.names}
+    assert of_name.keys() == {'uint8', 'double', 'ycbcr', 'basicsr'}
+    in_colour = {
+        name: figure for figure in explain.figures_of_images(tmp_path / 'in_colour', hr, 2) for name in figure.names
+    }
+    assert of_name['ycbcr'] == of_name['basicsr']
+    assert of_name['ycbcr'].psnr == pytest.approx(in_colour['ycbcr'].psnr, abs=1e-3)
+    assert of_name['uint8'].psnr != of_name['basicsr'].psnr
+
+
 def test_figures_that_match_are_sorted_by_their_distance() -> None:
     psnr_and_ssim = {'far': (35.764, 0.9), 'near': (35.759, 0.91), 'above': (35.766, 0.9), 'below': (35.754, 0.9)}
     figures = [explain.Figure((name,), UINT8, *figures) for name, figures in psnr_and_ssim.items()]
@@ -86,10 +109,21 @@ def test_figures_of_a_network_are_those_of_compare(hr: Path, tmp_path: Path) -> 
             out = tmp_path / f'out/{channels}/{name}'
             expected = quality.means(quality.evaluate_network(net, channels, '', benchmark, out, '', PROTOCOLS[name]))
             assert (figure.psnr, figure.ssim) == pytest.approx(expected, abs=1e-9)
-        lr_by = {figure.protocol.lr for figure in figures}
-        assert lr_by >= RESIZERS.keys() - {'MATLAB of Y alone'}
+        lr_by = {figure.protocol.lr for figure in figures} - {'double', 'ycbcr'}
+        assert lr_by == RESIZERS.keys() - (set() if channels == 1 else {Y_ALONE})
         # The GT images as they are, and as `srsenet prepare` crops them
         assert figures == explain.figures_of_network(net, channels, hr, 2)
+
+
+def test_lr_images_of_y_alone_go_through_a_network(hr: Path) -> None:
+    gt = cv2.imread(str(hr / 'chelsea.png'))[:80, :104].astype(np.uint8)
+    protocol = dataclasses.replace(UINT8, lr=Y_ALONE)
+    found, bgr = quality.upscale_gt(torch.nn.Upsample(scale_factor=2), 1, gt, 2, protocol)
+    lr = imresize(np.floor(gt @ [24.966, 128.553, 65.481] / 255 + 16.5).astype(np.uint8), 1 / 2)
+    assert np.array_equal(found, lr.repeat(2, 0).repeat(2, 1))
+    assert bgr.shape == gt.shape
+    with pytest.raises(ValueError, match='LR images of Y alone are for networks of Y'):
+        quality.upscale_gt(torch.nn.Upsample(scale_factor=2), 3, gt, 2, protocol)
 
 
 @pytest.mark.parametrize('maker', ['Pillow', 'MATLAB with clamped edges', 'MATLAB of Y alone', 'MATLAB'])
@@ -156,5 +190,7 @@ def test_mistakes_are_named(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_a_file_of_weights_is_a_network(hr: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     save_network(tmp_path / 'mine.pth', num_feat=8, num_block=1, reduction=2, upscale=2)
     assert 'upscaled by a network for RGB' in run(capfd, tmp_path / 'mine.pth', '--benchmark', hr)
+    message = 'mine.pth is for x2, not x4.'
+    assert message in run(capfd, tmp_path / 'mine.pth', '--benchmark', hr, '-s', 4, status=1)
     arguments = ['SrSENet', '-s', 2, '--weights', tmp_path / 'mine.pth', '--benchmark', hr]
     assert 'upscaled by a network for Y' in run(capfd, *arguments)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_photo
+from conftest import ROOT, write_photo
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from srsenet_plugin.compare import quality
+from srsenet_plugin.compare import protocols, quality
 from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 
@@ -80,6 +80,10 @@ def test_edsrs_code_gives_uint8(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]
     difference = ((img - gt) / 255 * torch.tensor([65.738, 129.057, 25.064]) / 256).sum(2)[SCALE:-SCALE, SCALE:-SCALE]
     found, _ = quality.score(*pair, SCALE, PROTOCOLS['uint8'])
     assert found == pytest.approx(-10 * float(difference.square().mean().log10()), abs=2e-4)
+
+
+def test_the_documented_table() -> None:
+    assert protocols.markdown() in (ROOT / 'docs/compare.md').read_text(encoding='utf-8')
 
 
 def test_an_image_of_y_has_no_figure_on_rgb(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:

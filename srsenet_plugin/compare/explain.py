@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from srsenet_plugin.compare import quality
 from srsenet_plugin.compare.protocols import PROTOCOLS, UINT8, Protocol
-from srsenet_plugin.data.resizers import RESIZERS, Likeness, likenesses
+from srsenet_plugin.data.resizers import RESIZERS, Y_ALONE, Likeness, likenesses
 from srsenet_plugin.prepare.benchmarks import NUM_IMAGES, find_hr_images, known_name
 from srsenet_plugin.prepare.canonical import describe_variant, find_benchmark
 from srsenet_plugin.prepare.source_images import (
@@ -156,10 +156,10 @@ def figures_of_network(net: nn.Module, channels: int, benchmark: Path, scale: in
         benchmark: As for :func:`open_hr_images`.
         scale: Scale.
     """
-    others = [name for name in RESIZERS if name not in (UINT8.lr, 'MATLAB of Y alone')]
+    others = [name for name in RESIZERS if name != UINT8.lr]
     protocols = [*all_protocols(), *(replace(UINT8, name='', users='', lr=name) for name in others)]
     if channels == 3:
-        protocols = [protocol for protocol in protocols if protocol.lr != 'ycbcr']
+        protocols = [protocol for protocol in protocols if protocol.lr not in ('ycbcr', Y_ALONE)]
     unnamed = {protocol: _unnamed(protocol, channels == 1) for protocol in protocols}
     scores = _Scores()
     with open_hr_images(benchmark, scale) as hr_images:

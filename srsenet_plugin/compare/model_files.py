@@ -87,13 +87,14 @@ def _read_weights(file: Path) -> tuple[nn.Module, int, int, int]:
     content = files.load(file)  # spandrel would run TorchScript
     if not isinstance(content, dict):
         raise ValueError(f'{file} holds no weights.')
-    weights = files.weights_of(spandrel.canonicalize_state_dict(content), file, None)
     try:
-        model = spandrel.ModelLoader().load_from_state_dict(weights)
+        weights = spandrel.canonicalize_state_dict(content)
+        model = spandrel.ModelLoader().load_from_state_dict(files.weights_of(weights, file, None))
     except spandrel.UnsupportedModelError:
         raise ValueError(f'{file} is of no architecture that spandrel recognises.') from None
     except Exception as error:  # architectures are anybody's code
-        raise ValueError(f'{file}: {textwrap.shorten(str(error), 300)}') from error
+        reason = textwrap.shorten(str(error).removeprefix(f'{file} '), 300)
+        raise ValueError(f'{file} {reason}') from error
     if not isinstance(model, spandrel.ImageModelDescriptor):
         raise ValueError(f'{file} is of a network that takes more than an image.')
     return _Described(model.float()), model.scale, model.input_channels, model.output_channels

@@ -122,3 +122,13 @@ AUTHORS_PROTOCOLS = {
     'LapSRN': 'double',
 }
 """The protocols of the authors' own figures, by method, which Table I repeats. Others are evaluated by ``uint8``."""
+
+
+def markdown() -> str:
+    """The named protocols as the table of docs/compare.md."""
+    rows = [(f'`{p.name}`', p.users, p.describe()) for p in PROTOCOLS.values()]
+    return ''.join(f'| {" | ".join(row)} |\n' for row in (('protocol', 'whose', 'scored on'), ('---',) * 3, *rows))
+
+
+if __name__ == '__main__':
+    print(markdown(), end='')

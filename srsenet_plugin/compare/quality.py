@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from srsenet_plugin.compare.protocols import SSIM_WINDOWS, UINT8, Channel, Protocol
 from srsenet_plugin.data.imresize import imresize
-from srsenet_plugin.data.resizers import RESIZERS
+from srsenet_plugin.data.resizers import RESIZERS, Y_ALONE
 from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.prepare.benchmarks import NUM_IMAGES
 from srsenet_plugin.prepare.source_images import SUFFIXES
@@ -162,7 +162,12 @@ def too_small(gt: NDArray, scale: int, protocol: Protocol) -> bool:
 
 
 def upscale(
-    net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int, protocol: Protocol = UINT8
+    net: nn.Module,
+    channels: int,
+    lr: NDArray[np.uint8],
+    scale: int,
+    protocol: Protocol = UINT8,
+    lr_y: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """Upscales an image by a network for Y, with bicubic CbCr, or for RGB.
 
@@ -173,6 +178,7 @@ def upscale(
             shrunk.
         scale: Scale.
         protocol: Says how LR images are made, and whether results are rounded.
+        lr_y: Y of the LR image, shape (H, W), for a network for Y. Default: that of ``lr``.
 
     Returns:
         The image to be scored, Y (H, W) or BGR (H, W, 3), range [0, 255]; and the BGR image, uint8.
@@ -192,6 +198,8 @@ def upscale(
         ycbcr = _to_uint8(ycbcr).astype(np.float32) / 255
     if protocol.lr in UNROUNDED_LR:
         ycbcr = imresize(ycbcr, 1 / scale)
+    if lr_y is not None:
+        ycbcr[..., 0] = lr_y.astype(np.float32) / 255
     y = _forward(net, ycbcr[..., :1])[..., 0]
     rounded = _to_uint8(y)
     ycbcr = imresize(ycbcr, scale)
@@ -225,8 +233,14 @@ def upscale_gt(
     part = protocol.crop(gt)
     if protocol.lr in UNROUNDED_LR:
         return upscale(net, channels, part, scale, protocol)
+    rgb = np.ascontiguousarray(part[..., ::-1])
+    if protocol.lr == Y_ALONE:
+        if channels == 3:
+            raise ValueError('LR images of Y alone are for networks of Y; this one takes RGB images')
+        colours = RESIZERS['MATLAB'](rgb, scale)[..., ::-1]
+        return upscale(net, channels, colours, scale, protocol, RESIZERS[Y_ALONE](rgb, scale))
     if lr is None or protocol.lr != 'MATLAB' or part.shape != gt.shape:
-        lr = RESIZERS[protocol.lr](np.ascontiguousarray(part[..., ::-1]), scale)[..., ::-1]
+        lr = RESIZERS[protocol.lr](rgb, scale)[..., ::-1]
     return upscale(net, channels, lr, scale, protocol)
 
 

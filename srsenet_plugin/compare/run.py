@@ -141,7 +141,7 @@ def _compare_scale(
     results: Results = {}
     nets: dict[str, tuple[nn.Module, int]] = {}
     colour_nets: dict[str, tuple[nn.Module, int]] = {}
-    in_colour = False  # a network for RGB is among them
+    takes_rgb = False  # a network among them
     finished = [
         name
         for name, place in comparison.results.items()
@@ -151,7 +151,7 @@ def _compare_scale(
     archs = comparison.archs
     if not archs and comparison.paper:
         archs = [arch for arch in _archs_of_table1(scale) if arch not in finished]
-    for spec in tqdm(archs, f'networks x{scale}', unit='network'):
+    for spec in tqdm(archs, f'networks x{scale}', unit='network', disable=not archs):
         row = Row(name_of(spec), protocol=_protocol(comparison, name_of(spec)))
         rows.append(row)
         try:
@@ -172,7 +172,7 @@ def _compare_scale(
             elif network.weights is not None or not row.complexity.params:
                 row.weights = weights or 'none needed'
                 results[row.method] = _evaluate(network, net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
-                in_colour |= network.channels == 3 and network.weights is not None
+                takes_rgb |= network.channels == 3 and network.weights is not None
             elif benchmarks and _is_own(spec) and authors_files.find(spec, scale):
                 row.notes.append(NOT_FETCHED)
         except Exception as error:  # architectures are anybody's code
@@ -195,7 +195,7 @@ def _compare_scale(
             if comparison.timing and (model.runs_in_torch or device.type == 'cpu'):
                 nets[name] = model.net, model.channels
             results[name] = _evaluate(model, model.net.to(device), benchmarks, folder, PROTOCOLS[row.protocol])
-            in_colour |= model.channels == 3
+            takes_rgb |= model.channels == 3
         except Exception as error:  # architectures are anybody's code
             row.problems.append(f'{type(error).__name__}: {error}'.partition('\n')[0].removeprefix('ValueError: '))
     for name in comparison.results:
@@ -213,7 +213,7 @@ def _compare_scale(
             row.digests['weights'] = digests.images_digest(files)
         except (ValueError, OSError) as error:
             row.problems.append(str(error))
-    if in_colour:
+    if takes_rgb:
         _score_on_rgb(rows, results, benchmarks)
     benchmark_digests = {benchmark.name: digests.benchmark_digests(benchmark) for benchmark in benchmarks}
     for row in rows:

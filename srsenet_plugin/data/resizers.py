@@ -71,13 +71,16 @@ def _rounded(img: NDArray) -> NDArray[np.uint8]:
     return np.clip(np.round(img * 255), 0, 255).astype(np.uint8)
 
 
+Y_ALONE = 'MATLAB of Y alone'
+"""The resizer whose LR images are grey, Y of the HR image shrunk."""
+
 Resizer = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 RESIZERS: Mapping[str, Resizer] = {
     'MATLAB': _matlab,
     'MATLAB with clamped edges': _matlab_clamped,
     'MATLAB with doubles': _matlab_double,
-    'MATLAB of Y alone': _matlab_y,
+    Y_ALONE: _matlab_y,
     "BasicSR's port": _basicsr,
     'Pillow': _pillow,
     'torch with antialias': _torch_antialiased,
@@ -118,12 +121,12 @@ def likenesses(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], sca
     found = []
     of_y = all(lr.ndim == 2 for _, lr in pairs) and any(hr.ndim == 3 for hr, _ in pairs)
     for name, resize in RESIZERS.items():
-        if name == 'MATLAB of Y alone' and not of_y:
+        if name == Y_ALONE and not of_y:
             continue
         differences = []
         for hr, lr in pairs:
             made = resize(hr, scale)
-            if of_y and name != 'MATLAB of Y alone':
+            if of_y and name != Y_ALONE:
                 made = rgb_to_rounded_y(made)
             # A grey image equals its RGB.
             differences.append(np.abs(np.atleast_3d(made).astype(np.int16) - np.atleast_3d(lr)).ravel())
