@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_convert(commands)
     _add_compare(commands)
+    _add_board(commands)
     _add_explain(commands)
     _add_prepare(commands)
     return parser
@@ -191,11 +192,37 @@ def _add_compare(commands: _Commands) -> None:
         help="show the paper's Table I beside, by default of all its methods",
     )
     parser.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
+    parser.add_argument(
+        '--square',
+        type=_positive,
+        metavar='PIXELS',
+        help="give the costs of an RGB image of so many LR pixels a side too; NTIRE's challenges take 256",
+    )
+    parser.add_argument(
+        '--html',
+        type=_positive,
+        nargs='?',
+        const=0,
+        metavar='PIXELS',
+        help='write a page to look at, OUT/compare.html, with whole images; or, of each, with the square of so many '
+        'pixels a side where bicubic interpolation fails most',
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
     parser.add_argument(
         '--out', type=Path, default=Path('results/compare'), metavar='FOLDER', help='default: results/compare'
     )
     parser.set_defaults(run=_compare)
+
+
+def _add_board(commands: _Commands) -> None:
+    parser = commands.add_parser('board', help='merge pages that compare --html has written')
+    parser.add_argument(
+        'pages', type=Path, nargs='+', metavar='PAGE', help='pages, or folders that compare has written'
+    )
+    parser.add_argument(
+        '-o', '--out', type=Path, default=Path('board.html'), metavar='FILE', help='default: board.html'
+    )
+    parser.set_defaults(run=_board)
 
 
 def _add_explain(commands: _Commands) -> None:
@@ -440,6 +467,8 @@ def _compare(args: argparse.Namespace) -> None:
             device=args.device,
             protocol=args.protocol or ('authors' if args.paper else 'uint8'),
             projects=args.projects,
+            square=args.square,
+            html=args.html,
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
@@ -454,6 +483,14 @@ def _compare(args: argparse.Namespace) -> None:
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
+
+
+def _board(args: argparse.Namespace) -> None:
+    from srsenet_plugin.compare import board
+
+    for note in board.merge_pages(args.pages, args.out):
+        print(note)
+    print(args.out)
 
 
 def _explain(args: argparse.Namespace) -> None:
