@@ -89,15 +89,20 @@ def test_released_weights_have_commands_that_train_them(
             model.update_learning_rate(iteration, opt['train']['warmup_iter'])
 
 
+@pytest.mark.parametrize(('weights_name', 'share'), [('x3', 1), ('x4_jpeg', 0.7)])
 def test_release_of_a_single_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights_name: str, share: float
 ) -> None:
-    """Its averaged weights, in half precision."""
-    name, net = 'train_SrSENet_x4_jpeg_T91BSD400', SrSENet(num_feat=16, num_block=1)
+    """Its averaged weights, or their share beside those that it started from, in half precision."""
+    name, net = f'train_SrSENet_{weights_name}_T91BSD400', SrSENet(num_feat=16, num_block=1)
     (tmp_path / 'experiments' / name / 'models').mkdir(parents=True)
     (tmp_path / 'docs/training').mkdir(parents=True)
     (tmp_path / RELEASED / 'stages.yml').parent.mkdir(parents=True)
     (tmp_path / RELEASED / 'stages.yml').write_text(STAGES.read_text())
+    (tmp_path / RELEASED / f'{name}.yml').write_text((ROOT / RELEASED / f'{name}.yml').read_text())
+    start = {key: torch.rand_like(weight) for key, weight in net.state_dict().items()}
+    torch.save({'params': start}, tmp_path / 'srsenet_x4.pth')
+    (tmp_path / pretrained.CHECKSUMS).write_text(pretrained.checksum_line(tmp_path / 'srsenet_x4.pth'))
     params = {key: torch.rand_like(weight) for key, weight in net.state_dict().items()}
     content = {'params': net.state_dict(), 'params_ema': params, 'network_g': {'type': 'SrSENet'}}
     torch.save(content, tmp_path / 'experiments' / name / 'models/net_g_latest.pth')
@@ -105,13 +110,15 @@ def test_release_of_a_single_training(
         (tmp_path / 'experiments' / name / file).write_text(file)
     monkeypatch.setattr(release_weights, 'ROOT', tmp_path)
     monkeypatch.setattr(pretrained, 'FOLDER', tmp_path)
-    monkeypatch.setattr('sys.argv', ['release_weights.py', '4_jpeg', '--list'])
+    monkeypatch.setattr('sys.argv', ['release_weights.py', weights_name[1:], '--list'])
     release_weights.main()
     assert capsys.readouterr().out == f'python basicsr/train.py -opt {RELEASED}/{name}.yml --auto_resume\n'
-    monkeypatch.setattr('sys.argv', ['release_weights.py', 'x4_jpeg'])
+    monkeypatch.setattr('sys.argv', ['release_weights.py', weights_name])
     release_weights.main()
-    stored = files.load(pretrained.weights_file('srsenet_x4_jpeg'))['params']
-    assert all(torch.equal(stored[key], weight.half()) for key, weight in params.items())
+    stored = files.load(pretrained.weights_file(f'srsenet_{weights_name}'))['params']
+    for key, weight in params.items():
+        torch.testing.assert_close(stored[key].float(), share * weight + (1 - share) * start[key], rtol=1e-3, atol=1e-4)
+        assert stored[key].dtype == torch.half
     assert sorted(path.name for path in (tmp_path / 'docs/training').iterdir()) == [f'{name}.csv', f'{name}.png']
 
 
