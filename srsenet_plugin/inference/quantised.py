@@ -1,0 +1,286 @@
+"""SrSENet's forward pass in 8-bit integers, in strips of rows.
+
+Between layers, features are codes: uint8, of which one is zero. Convolutions multiply them with int8 weights, which
+have a scale for each output channel, add up in int32, and put out codes again; all of this is exact in any order, so
+the image does not depend on the strips. The first convolution and the image branch compute in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.inference.stripwise import LR_PIXELS, MIN_ROWS, enlarged, strips, with_halo
+from srsenet_plugin.weights.ranges import Ranges
+
+# The tail's features of a strip should fit into a core's own cache.
+HR_PIXELS = 2**17
+LARGEST = 127  # weight; -128 is left out, so that weights are symmetric
+
+
+class Codes(NamedTuple):
+    """How uint8 codes stand for values: ``scale * (code - zero)``."""
+
+    scale: float
+    zero: int
+
+    @classmethod
+    def over(cls, low: float, high: float) -> Codes:
+        """Spreads the codes over a range, and over zero."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = (high - low) / 255 or 1.0
+        return cls(scale, round(-low / scale))
+
+    def of(self, values: Tensor) -> Tensor:
+        """The codes of values, which are overwritten."""
+        return values.div_(self.scale).add_(self.zero + 0.5).clamp_(0, 255).to(torch.uint8)
+
+
+class Int8SrSENet(nn.Module):
+    """A trained SrSENet that computes in 8-bit integers on processors.
+
+    Args:
+        net: The network. Its weights are copied.
+        ranges: Of its features.
+        rows: LR rows of a strip, in the blocks and in the tail. Default: a fast number.
+    """
+
+    def __init__(self, net: SrSENet, ranges: Ranges, rows: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        net = copy.deepcopy(net).float().requires_grad_(False)
+        self.upscale = net.upscale
+        self.rows = rows
+        self.act, self.conv_first, self.upconv_image = net.act, net.conv_first, net.upconv_image
+        self.conv_first.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        slope = net.act.negative_slope
+        codes = first = Codes.over(*_activated(ranges['conv_first'], slope))
+        self.first = first
+        self.blocks = []
+        for number, block in enumerate(net.body):
+            name = f'body.{number}'
+            inner, branch, after = (
+                Codes.over(*ranges[layer]) for layer in (f'{name}.conv1', f'{name}.conv2', name)
+            )
+            self.blocks.append(_Block(block, codes, inner, branch, after, slope))
+            codes = after
+        self.tail = _Tail(net, codes, Codes.over(*_activated(ranges['upconv'], slope)))
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Upscales LR images.
+
+        Args:
+            x: Shape (N, num_in_ch, H, W), range [0, 1].
+
+        Returns:
+            Shape (N, num_out_ch, upscale * H, upscale * W), float32.
+        """
+        images = [self._enlarge(img, self._features(img)) for img in x.float().split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Codes of the features after all blocks, (H, W, num_feat)."""
+        height, width = x.shape[2:]
+        feat, branch = (torch.empty((height, width, self.conv_first.out_channels), dtype=torch.uint8) for _ in range(2))
+        count = self.rows[0] if self.rows else max(LR_PIXELS // width, MIN_ROWS)
+        for rows in strips(height, count):
+            window, inside = with_halo(rows, height, 1)
+            values = self.act(self.conv_first(x[:, :, window]))
+            feat[rows] = self.first.of(values).permute(0, 2, 3, 1)[0, inside]
+        for block in self.blocks:
+            sums = torch.zeros(feat.shape[2], dtype=torch.int64)
+            for rows in strips(height, count):
+                window, inside = with_halo(rows, height, 2)
+                block.convs(feat[window], inside, branch[rows])
+                # The sum of a strip fits into 32 bits, that of an image may not.
+                sums += branch[rows].sum((0, 1), dtype=torch.int32)
+            gates = block.gates(sums, height * width)
+            for rows in strips(height, count):
+                block.add(feat[rows], branch[rows], gates)
+        return feat
+
+    def _enlarge(self, x: Tensor, feat: Tensor) -> Tensor:
+        """Enlarges image and features, (1, num_out_ch, upscale * H, upscale * W)."""
+        height, width = x.shape[2:]
+        scale, tail = self.upscale, self.tail
+        count = self.rows[1] if self.rows else max(HR_PIXELS // (width * scale**2), 1)
+        out = torch.zeros((1, tail.num_out_ch, scale * height, scale * width))
+        for rows in strips(height + 1, count):
+            tail.add(out[0], feat, rows)
+        for rows in strips(height, count):
+            window, inside = with_halo(rows, height, 1, scale)
+            own = out[:, :, enlarged(rows, scale)]
+            own.mul_(tail.out_scales).add_(tail.out_bias).add_(self.upconv_image(x[:, :, window])[:, :, inside])
+        return out
+
+
+class _Block:
+    """The layers of a SrSEBlock. It takes codes before it and gives codes after it."""
+
+    def __init__(self, block: nn.Module, before: Codes, inner: Codes, branch: Codes, after: Codes, slope: float) -> None:
+        self.se = block.se
+        self.conv1 = _Conv(block.conv1, before, inner, slope)
+        self.conv2 = _Conv(block.conv2, inner, branch, slope)
+        self.before, self.branch, self.after = before, branch, after
+        num_feat = block.conv1.in_channels
+        self.identity = torch.ops.onednn.qlinear_prepack(LARGEST * torch.eye(num_feat, dtype=torch.int8), None)
+        self.zeros = torch.zeros(num_feat, dtype=torch.int32)
+
+    def convs(self, feat: Tensor, rows: slice, branch: Tensor) -> None:
+        """Computes rows of the branch that the gates scale from features, (H, W, num_feat)."""
+        inner = self.conv1(feat)
+        self.conv1.activate(inner, inner)
+        self.conv2.activate(self.conv2(inner)[rows], branch)
+
+    def gates(self, sums: Tensor, pixels: int) -> Tensor:
+        """The gates of the branch whose codes have these sums."""
+        means = (sums.double() / pixels - self.branch.zero) * self.branch.scale
+        return self.se.gate(means.float()[None]).flatten()
+
+    def add(self, feat: Tensor, branch: Tensor, gates: Tensor) -> None:
+        """Adds the branch, scaled by the gates, to the features: one matrix product, whose weights' scales they are."""
+        torch.ops.onednn.qlinear_pointwise.binary(
+            branch.flatten(0, 1), *self.branch, self.identity, gates / LARGEST, self.zeros, feat.flatten(0, 1), None,
+            *self.after, torch.uint8, *self.before, 'sum', 1.0, 'none', [], '',
+        )  # fmt: skip
+
+
+class _Conv:
+    """A 3x3 convolution and its LeakyReLU."""
+
+    def __init__(self, conv: nn.Module, before: Codes, after: Codes, slope: float) -> None:
+        weight, self.scales = _quantise_weight(conv.weight)
+        self.before, self.after = before, after
+        self.weight = torch.ops.onednn.qconv_prepack(
+            weight, self.scales, *before, [1, 1], [1, 1], [1, 1], 1, None
+        )
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.bias = conv.bias
+        self.table = _leaky_relu_table(after.zero, slope)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (H, W, num_feat) to the same shape, without the LeakyReLU."""
+        return torch.ops.onednn.qconv2d_pointwise(
+            x.permute(2, 0, 1)[None], *self.before, self.weight, self.scales, self.zeros, self.bias,
+            [1, 1], [1, 1], [1, 1], 1, *self.after, torch.uint8, 'none', [], '',
+        )[0].permute(1, 2, 0)  # fmt: skip
+
+    def activate(self, x: Tensor, out: Tensor) -> None:
+        """LeakyReLU, by a table, which is many times faster than torch's own ways. ``out`` may be the input."""
+        cv2.LUT(x.flatten(1).numpy(), self.table, out.flatten(1).numpy())
+
+
+class _Tail:
+    """The transposed convolution, its LeakyReLU and the last convolution, as two matrix products.
+
+    The kernel of the transposed convolution is at most twice its stride. So four LR pixels, those around a corner,
+    decide on a cell of upscale x upscale HR pixels, whose middle is the corner; and those add to upscale + 2 pixels of
+    the SR image in each direction.
+    """
+
+    def __init__(self, net: SrSENet, before: Codes, hr: Codes) -> None:
+        self.scale, self.slope = net.upscale, net.act.negative_slope
+        self.before, self.hr = before, hr
+        self.num_out_ch = net.conv_last.out_channels
+        weight, self.scales = _quantise_weight(_cell_weight(net.upconv))
+        self.weight = torch.ops.onednn.qlinear_prepack(weight, None)
+        self.bias = None if net.upconv.bias is None else net.upconv.bias.repeat(self.scale**2)
+        last, last_scales = _quantise_weight(net.conv_last.weight)
+        self.last_weight = torch.ops.onednn.qlinear_prepack(_last_weight(last, self.scale), None)
+        self.zeros, self.last_zeros = (torch.zeros(count, dtype=torch.int32) for count in (len(weight), last.shape[0] * (self.scale + 2)**2))
+        self.ones = torch.ones(len(self.last_zeros))
+        self.out_scales = (last_scales * hr.scale)[:, None, None]
+        self.out_bias = torch.zeros(1) if net.conv_last.bias is None else net.conv_last.bias[:, None, None]
+
+    def add(self, out: Tensor, feat: Tensor, rows: slice) -> None:
+        """Adds to an image, in whole numbers, cells of some rows; there is one row more than in the LR image."""
+        scale = self.scale
+        height, width, _ = feat.shape
+        around = _around_corners(feat, rows, self.before.zero)
+        count, columns = around.shape[:2]
+        cells = torch.ops.onednn.qlinear_pointwise(
+            around.flatten(2).flatten(0, 1), *self.before, self.weight, self.scales, self.zeros, self.bias,
+            *self.hr, torch.uint8, 'leaky_relu', [self.slope], '',
+        )  # fmt: skip
+        self._clear_outside(cells.view(count, columns, scale, scale, -1), rows, height)
+        shares = torch.ops.onednn.qlinear_pointwise(
+            cells, 1.0, self.hr.zero, self.last_weight, self.ones, self.last_zeros, None,
+            1.0, 0, torch.float32, 'none', [], '',
+        )  # fmt: skip
+        size = (count * scale + 2, columns * scale + 2)
+        sums = F.fold(shares.t()[None], size, scale + 2, stride=scale)[0]
+        top, left = rows.start * scale - scale // 2 - 1, scale // 2 + 1
+        first, last = max(top, 0), min(top + size[0], height * scale)
+        out[:, first:last] += sums[:, first - top : last - top, left : left + width * scale]
+
+    def _clear_outside(self, cells: Tensor, rows: slice, height: int) -> None:
+        """Sets HR pixels outside of the image to zero, as the last convolution's padding does."""
+        half = self.scale // 2
+        cells[:, 0, :, :half] = cells[:, -1, :, half:] = self.hr.zero
+        if rows.start == 0:
+            cells[0, :, :half] = self.hr.zero
+        if rows.stop == height + 1:
+            cells[-1, :, half:] = self.hr.zero
+
+
+def _activated(limits: tuple[float, float], slope: float) -> Sequence[float]:
+    """The limits after LeakyReLU."""
+    return [limit if limit > 0 else slope * limit for limit in limits]
+
+
+def _leaky_relu_table(zero: int, slope: float) -> NDArray[np.uint8]:
+    """LeakyReLU of all codes."""
+    values = np.arange(256) - zero
+    return np.round(np.where(values > 0, values, slope * values) + zero).astype(np.uint8)
+
+
+def _quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as int8, and the scale of each output channel, which comes first."""
+    scales = weight.flatten(1).abs().amax(1).clamp(min=1e-12) / LARGEST
+    return (weight / scales.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), scales
+
+
+def _cell_weight(upconv: nn.ConvTranspose2d) -> Tensor:
+    """The weight that maps four LR pixels to a cell, (rows * columns * out, 2 * 2 * in).
+
+    With the paddings of SrSENet, HR row r of a cell sees row r + stride of the kernel at the LR row above the corner,
+    and row r at the one below; columns likewise.
+    """
+    stride, size = upconv.stride[0], upconv.kernel_size[0]
+    weight = F.pad(upconv.weight, (0, 2 * stride - size, 0, 2 * stride - size))  # an odd kernel lacks a row
+    weight = weight.unflatten(3, (2, stride)).unflatten(2, (2, stride)).flip(2, 4)
+    return weight.permute(3, 5, 1, 2, 4, 0).flatten(3).flatten(0, 2)
+
+
+def _last_weight(weight: Tensor, scale: int) -> Tensor:
+    """The weight that maps a cell to the pixels around it, (out * (scale + 2)^2, rows * columns * in)."""
+    num_out, num_in = weight.shape[:2]
+    shares = weight.new_zeros((num_out, scale + 2, scale + 2, scale, scale, num_in))
+    for row in range(scale):
+        for column in range(scale):
+            # A pixel adds to the one above it by the kernel's last row.
+            shares[:, row : row + 3, column : column + 3, row, column] = weight.flip(2, 3).permute(0, 2, 3, 1)
+    return shares.flatten(3).flatten(0, 2)
+
+
+def _around_corners(feat: Tensor, rows: slice, zero: int) -> Tensor:
+    """The four LR pixels around each corner in some rows of corners, (rows, W + 1, 2, 2, num_feat)."""
+    height, width, num_feat = feat.shape
+    count = rows.stop - rows.start
+    around = feat.new_full((count, width + 1, 2, 2, num_feat), zero)
+    for below in range(2):
+        # LR row i lies below the corners of row i, and above those of row i + 1.
+        first, last = max(rows.start - 1 + below, 0), min(rows.stop - 1 + below, height)
+        own = around[first + 1 - below - rows.start : last + 1 - below - rows.start, :, below]
+        own[:, 1:, 0] = feat[first:last]
+        own[:, :-1, 1] = feat[first:last]
+    return around
