@@ -74,7 +74,11 @@ def _add_upscale(commands: _Commands) -> None:
         '--format', choices=('png', 'same'), default='png', help="of results in folders: png, or the image's own"
     )
     parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
-    parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
+    parser.add_argument(
+        '--weights',
+        metavar='FILE',
+        help="weights of SrSENet, or a name of the package's such as srsenet_x4; default: the package's",
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
     parser.add_argument(
         '--precision',
@@ -300,9 +304,8 @@ def _install_basicsr(args: argparse.Namespace) -> None:
 def _upscale(args: argparse.Namespace) -> None:
     from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
     from srsenet_plugin.inference.photo import TooManyPixelsError
-    from srsenet_plugin.inference.sizes import AnySizeUpscaler, ResultSize, scale_for
-    from srsenet_plugin.inference.upscaler import Upscaler
-    from srsenet_plugin.weights import pretrained
+    from srsenet_plugin.inference.photo_upscaler import PhotoUpscaler
+    from srsenet_plugin.inference.sizes import ResultSize
 
     advice = {
         TooManyPixelsError: '; --max-pixels allows more',
@@ -316,14 +319,16 @@ def _upscale(args: argparse.Namespace) -> None:
             return f'({place}{error.strerror or error})'
         return f'{error}{advice.get(type(error), "")}'
 
-    size = ResultSize(args.scale, args.width, args.height)
-    scales = [pretrained.load_network(args.weights).upscale] if args.weights else pretrained.scales()
-    if args.width is None and args.height is None:
-        if args.scale > max(scales):
-            raise ValueError(f'{args.weights or "The weights of the package"} cannot enlarge more than x{max(scales)}.')
-        scales = [scale_for(args.scale, scales)]
-    options = (args.weights, args.device, args.precision, args.self_ensemble, args.tile)
-    upscaler = AnySizeUpscaler(size, {scale: Upscaler(scale, *options) for scale in scales})
+    has_side = args.width is not None or args.height is not None
+    size = ResultSize(None if has_side else args.scale, args.width, args.height)
+    upscaler = PhotoUpscaler(
+        size,
+        args.weights,
+        device=args.device,
+        precision=args.precision,
+        self_ensemble=args.self_ensemble,
+        tile=args.tile,
+    )
     try:
         files = upscale_files(
             args.inputs, args.out, str(size), upscaler, args.overwrite, args.max_pixels, args.format == 'same'
@@ -332,6 +337,12 @@ def _upscale(args: argparse.Namespace) -> None:
         raise ValueError(f'{error} Name a folder with -o.') from None
     for path in files.written:
         print(path)
+    if upscaler.jpeg_weights:
+        names = ', '.join(upscaler.jpeg_weights)
+        others = upscaler.jpeg_weights[0].removesuffix('_jpeg')
+        print(
+            f'JPEGs were upscaled with {names}. --weights {others} takes the weights for clean images.', file=sys.stderr
+        )
     for path in files.left_alone:
         print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)
     for path, original in files.left_out.items():

@@ -61,13 +61,13 @@ def write_photo(name: str, path: Path, box: tuple[int, int, int, int] | None = N
     assert cv2.imwrite(str(path), img)
 
 
-def save_network(path: Path, **options: int) -> Path:
+def save_network(path: Path, seed: int = 0, **options: int) -> Path:
     """A small untrained network whose residual is not nothing, as BasicSR saves it."""
     import torch
 
     from srsenet_plugin import SrSENet
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network_g = {'type': 'SrSENet', 'num_feat': 8, 'num_block': 1, 'reduction': 2, 'upscale': 4, **options}
     net = SrSENet(**{name: value for name, value in network_g.items() if name != 'type'})
     net.conv_last.weight.data.normal_(0, 0.02)

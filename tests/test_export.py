@@ -65,7 +65,7 @@ def test_onnx(weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('tool', ['onnxruntime', 'openvino', 'cv2.dnn.readNetFromONNX'])
 def test_the_lines_of_the_documents(tool: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / 'docs/photographs.md').read_text(encoding='utf-8')
+    page = (ROOT / 'docs/other_tools.md').read_text(encoding='utf-8')
     (lines,) = [block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if tool in block]
     assert lines.strip().count('\n') <= 4
     if tool == 'openvino':

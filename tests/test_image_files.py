@@ -120,6 +120,15 @@ def test_formats_that_pillow_lacks(tmp_path: Path, colour: NDArray[np.uint8], mo
         read_photo(tmp_path / 'x.heic', MAX_PIXELS)
 
 
+@pytest.mark.parametrize('quality', [20, 30, 49, 50, 60, 75, 85, 92, 97, 100])
+def test_quality_of_jpeg_files(tmp_path: Path, colour: NDArray[np.uint8], quality: int) -> None:
+    Image.fromarray(colour).save(tmp_path / 'x.jpg', quality=quality)
+    stated = read_photo(tmp_path / 'x.jpg', MAX_PIXELS).jpeg_quality
+    assert stated == pytest.approx(quality, abs=1)
+    Image.fromarray(colour).save(tmp_path / 'x.png')
+    assert read_photo(tmp_path / 'x.png', MAX_PIXELS).jpeg_quality is None
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_orientation(tmp_path: Path, colour: NDArray[np.uint8], orientation: int) -> None:
     Image.fromarray(colour).save(tmp_path / 'in.png', exif=exif_of(orientation))

@@ -155,7 +155,7 @@ torch.save(torch.clamp(model(image.movedim(-1, -3).float()).movedim(-3, -1), 0, 
 def test_the_node_of_the_documents(tmp_path: Path, photo: torch.Tensor) -> None:
     """In a process of its own, where nothing has registered SrSENet before: ComfyUI's ``load_custom_node``, and its
     nodes "Load Upscale Model" and "Upscale Image (using Model)" for an image of one tile."""
-    page = (ROOT / 'docs/photographs.md').read_text(encoding='utf-8')
+    page = (ROOT / 'docs/other_tools.md').read_text(encoding='utf-8')
     (lines,) = [block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'NODE_CLASS' in block]
     node, image, sr = (tmp_path / name for name in ('custom_nodes/srsenet.py', 'image.pt', 'sr.pt'))
     node.parent.mkdir()

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from srsenet_plugin.inference.image_files import FORMAT_OF_SUFFIX, read_photo, write_photo
+from srsenet_plugin.inference.photo import Photo
 from srsenet_plugin.machine.allocator import return_free_memory
 
 
@@ -43,7 +44,7 @@ def upscale_files(
     inputs: Sequence[str],
     out: Path | None,
     label: str,
-    upscale: Callable[[NDArray], NDArray],
+    upscale: Callable[[Photo], NDArray],
     overwrite: bool = False,
     max_pixels: int | None = None,
     same_format: bool = False,
@@ -56,7 +57,7 @@ def upscale_files(
         out: A folder, for PNGs of the same names; for a single file, a file too. None for files ``NAME_x4.png`` beside
             the images.
         label: For those names, such as ``x4``.
-        upscale: Upscales pixels, such as an ``Upscaler``.
+        upscale: Gives the pixels of the result, such as a ``PhotoUpscaler``.
         overwrite: Replace files that are there.
         max_pixels: Larger images are refused. Default: Pillow's limit.
         same_format: Keep the images' suffixes instead of writing PNGs.
@@ -88,7 +89,7 @@ def upscale_files(
                 raise NoPlaceError(f'would be written over {target}, which is one of the images')
             photo = read_photo(source, max_pixels)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_photo(replace(photo, pixels=upscale(photo.pixels)), target)
+            write_photo(replace(photo, pixels=upscale(photo)), target)
             files.written.append(target)
         except (OSError, MemoryError, ValueError) as error:
             if isinstance(error, OSError) and error.filename is None:

@@ -82,6 +82,8 @@ DESCRIPTIVE_TAGS = frozenset(
 STALE_EXIF_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
 # By tifffile and ImageJ, which state the image's shape there.
 DESCRIPTIONS_OF_FILES = ('{"shape":', 'ImageJ=')
+# ISO/IEC 10918-1, table K.1, which libjpeg takes at quality 50.
+SUM_OF_LUMA_TABLE = 3688
 # XMP that describes images or films behind the first one, which the result does not have.
 XMP_OF_OTHER_PARTS = (b'ns.google.com/photos', b'hdr-gain-map')
 
@@ -188,7 +190,18 @@ def _pillows_photo(data: bytes, max_pixels: int) -> Photo:
             _descriptive_exif(exif),
             _xmp(img.info.get('xmp') or b''),
             _dpi(img.info.get('dpi') or ()),
+            _jpeg_quality(img),
         )
+
+
+def _jpeg_quality(img: Image.Image) -> int | None:
+    """The quality at which libjpeg makes a luma table as coarse; too high below 20, where it clips values."""
+    tables = getattr(img, 'quantization', None)
+    if not tables or img.format not in ('JPEG', 'MPO'):
+        return None
+    percent = 100 * sum(tables[min(tables)]) / SUM_OF_LUMA_TABLE
+    quality = 100 - percent / 2 if percent <= 100 else 5000 / percent
+    return min(max(round(quality), 1), 100)
 
 
 def _eight_bits(img: Image.Image) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ class Photo:
         exif: EXIF data that describe the photograph, without orientation and sizes, or nothing.
         xmp: XMP data, or nothing.
         dpi: Pixels per inch, horizontal and vertical.
+        jpeg_quality: Quality of the JPEG file that it was read from, 1 to 100 as libjpeg counts it.
     """
 
     pixels: NDArray
@@ -32,6 +33,7 @@ class Photo:
     exif: bytes = b''
     xmp: bytes = b''
     dpi: tuple[float, float] | None = None
+    jpeg_quality: int | None = None
 
 
 def check_size(width: int, height: int, num_images: int, max_pixels: int) -> None:

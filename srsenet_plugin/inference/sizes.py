@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +48,16 @@ class AnySizeUpscaler:
 
     Args:
         size: The size of the results. Images that are larger are shrunk.
-        upscalers: For each scale, a function that upscales images by it, such as an ``Upscaler``.
+        scales: Scales that there are networks for.
+        upscaler: Gives a function that upscales images by one of them, such as an ``Upscaler``.
     """
 
-    def __init__(self, size: ResultSize, upscalers: Mapping[int, Callable[[NDArray], NDArray]]) -> None:
+    def __init__(
+        self, size: ResultSize, scales: Iterable[int], upscaler: Callable[[int], Callable[[NDArray], NDArray]]
+    ) -> None:
         self._size = size
-        self._upscalers = upscalers
+        self._scales = list(scales)
+        self._upscaler = upscaler
 
     def __call__(self, image: NDArray) -> NDArray:
         """Upscales an image, as ``Upscaler`` takes them.
@@ -64,7 +68,7 @@ class AnySizeUpscaler:
         size = self._size.of(*image.shape[:2])
         factor = max(size[0] / image.shape[0], size[1] / image.shape[1])
         if factor > 1:
-            return _resized(self._upscalers[scale_for(factor, self._upscalers)](image), size)
+            return _resized(self._upscaler(scale_for(factor, self._scales))(image), size)
         return image if size == image.shape[:2] else _resized(without_hidden_colour(image), size)
 
 

@@ -35,7 +35,7 @@ class Upscaler:
 
     Args:
         scale: Scale. Default: 4.
-        weights: A file of SrSENet's weights. Default: those of the package.
+        weights: A file of SrSENet's weights, or a name of the package's. Default: the package's for the scale.
         device: A device of torch's, or ``auto`` for the first that is there of cuda, xpu, mps and cpu. Default: auto.
         precision: ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
             it and fp32 elsewhere. bf16 and fp16 save memory everywhere. Default: auto.
@@ -194,7 +194,7 @@ def upscale(image: NDArray, scale: int = 4, **options: Any) -> NDArray:
         OSError: The weights cannot be read.
     """
     weights = options.get('weights')
-    stat = None if weights is None else os.stat(weights)
+    stat = None if weights is None else os.stat(pretrained.find_file(weights))
     identity = stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     return _upscaler(identity, scale, **options)(image)
 

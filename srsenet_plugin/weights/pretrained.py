@@ -50,6 +50,16 @@ def weights_file(name: str) -> Path:
     return path
 
 
+def find_file(weights: str | os.PathLike[str]) -> Path:
+    """The file that a path or the name of the package's weights stands for. A file of that name comes first.
+
+    Raises:
+        ValueError: It is the package's and not the file that came with it.
+    """
+    path = Path(weights)
+    return weights_file(path.name) if str(path) in names() and not path.exists() else path
+
+
 def checksum_line(path: Path) -> str:
     """A file's line in the list of checksums, in the format of the command sha256sum."""
     return f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}'
@@ -75,12 +85,13 @@ def load_network(path: str | os.PathLike[str]) -> SrSENet:
 
     Args:
         path: A ``.pth`` file of BasicSR's, of which 'params_ema' are taken if they are there, or a
-            state dict alone, ``.pth`` or ``.safetensors``.
+            state dict alone, ``.pth`` or ``.safetensors``; or a name of the package's weights.
 
     Raises:
         ValueError: The file is damaged, or holds weights of another network.
         OSError: The file cannot be read.
     """
+    path = find_file(path)
     content = files.load(path)
     weights = files.weights_of(content, path, 'params_ema')
     stored = content.get('network_g')

@@ -1,0 +1,68 @@
+"""Upscales photographs to a size, each by the weights that suit its file."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from numpy.typing import NDArray
+
+from srsenet_plugin.inference.photo import Photo
+from srsenet_plugin.inference.sizes import AnySizeUpscaler, ResultSize, scale_for
+from srsenet_plugin.inference.upscaler import Upscaler
+from srsenet_plugin.weights import pretrained
+
+# Up to this quality of JPEG, the weights for it score higher (scripts/benchmark_jpeg.py).
+JPEG_QUALITY = 92
+
+
+class PhotoUpscaler:
+    """Upscales photographs to a size.
+
+    Photographs from JPEG files go through the package's weights for JPEG where there are some for the scale.
+
+    Args:
+        size: The size of the results.
+        weights: A file of SrSENet's weights, or a name of the package's, for all photographs.
+        **options: Of :class:`Upscaler`.
+
+    Attributes:
+        jpeg_weights: Names of the weights for JPEG that were used.
+
+    Raises:
+        ValueError: The weights or another option do not fit, or no network enlarges so much.
+    """
+
+    def __init__(self, size: ResultSize, weights: str | None = None, **options: Any) -> None:
+        scales = [pretrained.load_network(weights).upscale] if weights else pretrained.scales()
+        if size.scale is not None:
+            if size.scale > max(scales):
+                raise ValueError(f'{weights or "The weights of the package"} cannot enlarge more than x{max(scales)}.')
+            scales = [scale_for(size.scale, scales)]
+        self.jpeg_weights: list[str] = []
+
+        @functools.cache
+        def upscaler(name: str | None, scale: int) -> Upscaler:
+            return Upscaler(scale, name, **options)
+
+        def upscaler_for_jpeg(scale: int) -> Upscaler:
+            name = f'srsenet_x{scale}_jpeg'
+            if weights or name not in pretrained.names():
+                return upscaler(weights, scale)
+            if name not in self.jpeg_weights:
+                self.jpeg_weights.append(name)
+            return upscaler(name, scale)
+
+        upscaler(weights, scales[0])  # options that do not fit are mistakes before the first photograph
+        self._upscale = AnySizeUpscaler(size, scales, functools.partial(upscaler, weights))
+        self._upscale_jpeg = AnySizeUpscaler(size, scales, upscaler_for_jpeg)
+
+    def __call__(self, photo: Photo) -> NDArray:
+        """Upscales a photograph's pixels.
+
+        Raises:
+            ValueError: It would have to be enlarged by more than the largest scale.
+            MemoryError: The device's memory does not suffice.
+        """
+        is_jpeg = photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY
+        return (self._upscale_jpeg if is_jpeg else self._upscale)(photo.pixels)
