@@ -6,7 +6,9 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +84,10 @@ def _add_upscale(commands: _Commands) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1, xpu, mps ...; default: auto')
     parser.add_argument(
         '--precision',
-        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        choices=('auto', 'fp32', 'bf16', 'fp16', 'int8'),
         default='auto',
-        help='auto: bf16 where the device computes in it; bf16 and fp16 save memory everywhere',
+        help="auto: int8 for the package's weights, else bf16, each where the device computes in it; bf16 and fp16 "
+        'save memory everywhere, int8 saves most',
     )
     parser.add_argument(
         '--self-ensemble', action='store_true', help='mean over eight flips and turns: a little better, 8 times slower'
@@ -301,6 +304,15 @@ def _install_basicsr(args: argparse.Namespace) -> None:
     print(installation.install_basicsr())
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Within it, warnings are lines without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
+        yield
+
+
+@_plain_warnings()
 def _upscale(args: argparse.Namespace) -> None:
     from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
     from srsenet_plugin.inference.photo import TooManyPixelsError
