@@ -49,7 +49,8 @@ def lr_image(path: Path, scale: int, as_jpeg: bool) -> Tensor:
     height, width = (side - side % scale for side in bgr.shape[:2])
     lr = imresize(bgr[:height, :width], 1 / scale)
     if as_jpeg:
-        lr = cv2.imdecode(cv2.imencode('.jpg', lr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1], cv2.IMREAD_COLOR)
+        jpeg = cv2.imencode('.jpg', lr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        lr = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
     rgb = torch.from_numpy(np.ascontiguousarray(lr[..., ::-1].transpose(2, 0, 1))).float() / 255
     return rgb_to_ycbcr(rgb)[None, :1]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
 from srsenet_plugin.inference.stripwise import LR_PIXELS, MIN_ROWS, enlarged, strips, with_halo
 from srsenet_plugin.machine.precision import computes_in_int8
 from srsenet_plugin.weights.ranges import Ranges, calibrate
@@ -89,11 +89,12 @@ class Int8SrSENet(nn.Module):
         self.upscale = net.upscale
         self.rows = rows
         self.act, self.conv_first, self.upconv_image = net.act, net.conv_first, net.upconv_image
-        self.conv_first.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.conv_first.to(memory_format=torch.channels_last)
         slope = net.act.negative_slope
         codes = Codes.over(*_activated(ranges['conv_first'], slope))
         self.blocks = []
         for number, block in enumerate(net.body):
+            assert isinstance(block, SrSEBlock)
             inner, branch = (Codes.over(*ranges[f'body.{number}.{layer}']) for layer in ('conv1', 'conv2'))
             self.blocks.append(_Block(block, codes, inner, branch, slope))
             codes = Codes.over(*ranges[f'body.{number}'])
@@ -119,8 +120,9 @@ class Int8SrSENet(nn.Module):
             torch.empty((height, width, self.conv_first.out_channels), dtype=dtype)
             for dtype in (torch.bfloat16, torch.uint8)
         )
-        count = self.rows[0] if self.rows else max(LR_PIXELS // width, MIN_ROWS)
-        for rows in strips(height, count):
+        usual_count = max(LR_PIXELS // width, MIN_ROWS)
+        count = self.rows[0] if self.rows else usual_count
+        for rows in strips(height, usual_count):  # the last bit of sums in float32 depends on the strip's size
             window, inside = with_halo(rows, height, 1)
             feat[rows] = self.act(self.conv_first(x[:, :, window])).permute(0, 2, 3, 1)[0, inside]
         for block in self.blocks:
@@ -153,7 +155,7 @@ class Int8SrSENet(nn.Module):
 class _Block:
     """The layers of a SrSEBlock. ``before`` are the codes of the features that it adds to."""
 
-    def __init__(self, block: nn.Module, before: Codes, inner: Codes, branch: Codes, slope: float) -> None:
+    def __init__(self, block: SrSEBlock, before: Codes, inner: Codes, branch: Codes, slope: float) -> None:
         self.se = block.se
         self.conv1 = _Conv(block.conv1, before, inner, slope)
         self.conv2 = _Conv(block.conv2, self.conv1.after, branch, slope)
@@ -184,7 +186,7 @@ class _Block:
 class _Conv:
     """A 3x3 convolution and its LeakyReLU."""
 
-    def __init__(self, conv: nn.Module, before: Codes, linear: Codes, slope: float) -> None:
+    def __init__(self, conv: nn.Conv2d, before: Codes, linear: Codes, slope: float) -> None:
         self.before, self.linear = before, linear
         self.after, self.table = linear.activated(slope)
         weight, self.scales = _quantise(conv.weight)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
 from srsenet_plugin.weights import pretrained
 
 Ranges = dict[str, tuple[float, float]]
@@ -55,6 +55,7 @@ def quantised_layers(net: SrSENet) -> Iterator[tuple[str, nn.Module]]:
     """The layers that :data:`Ranges` names, in the order in which they run."""
     yield 'conv_first', net.conv_first
     for number, block in enumerate(net.body):
+        assert isinstance(block, SrSEBlock)
         yield f'body.{number}.conv1', block.conv1
         yield f'body.{number}.conv2', block.conv2
         yield f'body.{number}', block
