@@ -113,7 +113,10 @@ def _add_export(commands: _Commands) -> None:
         help="rgb: RGB in and out; net: what the network takes, which is Y for the package's; default: net",
     )
     parser.add_argument(
-        '--precision', choices=('fp32', 'fp16'), default='fp32', help='fp16: half the size of the file; default: fp32'
+        '--precision',
+        choices=('fp32', 'fp16', 'int8'),
+        default='fp32',
+        help="fp16: half the size of the file; int8: a quarter, for onnx with the package's weights; default: fp32",
     )
     parser.add_argument('--weights', metavar='FILE', help="weights of SrSENet; default: the package's")
     parser.add_argument('-o', '--out', type=Path, metavar='FILE', help='default: srsenet_x4.onnx and so on')
@@ -366,10 +369,12 @@ def _upscale(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from srsenet_plugin.weights import export, pretrained
+    from srsenet_plugin.weights.ranges import stored_ranges
 
-    net = pretrained.load_network(args.weights) if args.weights else pretrained.load_pretrained(args.scale)
+    file = pretrained.find_file(args.weights) if args.weights else pretrained.weights_file(f'srsenet_x{args.scale}')
+    net = pretrained.load_network(file)
     out = args.out or Path(f'srsenet_x{net.upscale}{export.FORMATS[args.format].suffix}')
-    export.export(net, args.format, out, args.color == 'rgb', args.precision)
+    export.export(net, args.format, out, args.color == 'rgb', args.precision, stored_ranges(file))
     print(out)
 
 

@@ -18,11 +18,12 @@ from srsenet_plugin import SrSENet, cli
 from srsenet_plugin.compare import quality
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.inference import quantised, upscaler
-from srsenet_plugin.inference.quantised import Codes, Int8SrSENet
+from srsenet_plugin.inference.quantised import Int8SrSENet
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.machine import precision
 from srsenet_plugin.weights import pretrained
+from srsenet_plugin.weights.codes import Codes
 from srsenet_plugin.weights.ranges import PATCH_SIZE, Ranges, calibrate, patches, quantised_layers, stored_ranges
 
 needs_int8 = pytest.mark.skipif(quantised.obstacle('cpu') is not None, reason=str(quantised.obstacle('cpu')))
@@ -245,3 +246,34 @@ def test_ranges_belong_to_the_content_of_a_file(tmp_path: Path) -> None:
     assert stored_ranges(copy) == stored_ranges(file) is not None
     copy.write_bytes(file.read_bytes() + b'0')
     assert stored_ranges(copy) is None
+
+
+@needs_int8
+@pytest.mark.parametrize('color', ['net', 'rgb'])
+def test_onnx_in_int8(tmp_path: Path, photo: NDArray[np.uint8], color: str) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    path = tmp_path / 'x4.onnx'
+    command = ['export', '--format', 'onnx', '--precision', 'int8', '--color', color, '-o', str(path)]
+    assert cli.main(command) == 0
+    assert path.stat().st_size < 1.1e6
+    image = photo if color == 'rgb' else photo[..., 1]
+    lr = np.float32(image.reshape(*image.shape[:2], -1).transpose(2, 0, 1)[None] / 255)
+    if color == 'net':
+        lr = lr * np.float32(219 / 255) + np.float32(16 / 255)
+    sr = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider']).run(None, {'lr': lr})[0]
+    if color == 'net':
+        sr = (sr - 16 / 255) * (255 / 219)
+    own = Upscaler(4, precision='int8')(image).reshape(*sr.shape[2:], -1).transpose(2, 0, 1)
+    difference = sr[0].clip(0, 1) * 255 - own
+    assert np.sqrt(np.square(difference).mean()) < 1
+    assert np.abs(difference).max() < 12
+
+
+def test_int8_is_for_onnx_and_weights_with_ranges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / 'net')
+    assert cli.main(['export', '--format', 'safetensors', '--precision', 'int8', '-o', out]) == 1
+    assert 'safetensors has no int8 here; onnx has.' in capsys.readouterr().err
+    weights = str(save_network(tmp_path / 'x4.pth'))
+    assert cli.main(['export', '--format', 'onnx', '--precision', 'int8', '-o', out, '--weights', weights]) == 1
+    assert 'of these weights none were measured' in capsys.readouterr().err
+    assert not (tmp_path / 'net').exists()

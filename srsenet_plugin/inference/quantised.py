@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import NamedTuple
 
 import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
 from srsenet_plugin.inference.stripwise import LR_PIXELS, MIN_ROWS, enlarged, strips, with_halo
 from srsenet_plugin.machine.precision import computes_in_int8
+from srsenet_plugin.weights.codes import LARGEST_WEIGHT, Codes, activated, cell_weight, quantise
 from srsenet_plugin.weights.ranges import Ranges, calibrate
 
 # The tail's features of a strip should fit into a core's own cache.
 HR_PIXELS = 2**17
-LARGEST_CODE = 255
-FRACTION_BITS = 3  # with which values are rounded to codes
-LARGEST_WEIGHT = 127  # -128 is left out: oneDNN wants symmetric weights
 
 
 @cache
@@ -44,34 +39,6 @@ def obstacle(device_type: str) -> str | None:
     except (AttributeError, RuntimeError, TypeError):  # no such operator, or one with other arguments
         return f'torch {torch.__version__} lacks operators in int8: pip install -U torch'
     return None
-
-
-class Codes(NamedTuple):
-    """How uint8 codes stand for values: ``scale * (code - zero)``."""
-
-    scale: float
-    zero: int
-
-    @classmethod
-    def over(cls, low: float, high: float) -> Codes:
-        """Spreads the codes over a range, and over zero."""
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / LARGEST_CODE or 1.0
-        return cls(scale, round(-low / scale))
-
-    def activated(self, slope: float) -> tuple[Codes, NDArray[np.uint8]]:
-        """The codes after LeakyReLU, spread over the range that is left, and a table of them for those before it."""
-        values = (np.arange(LARGEST_CODE + 1) - self.zero) * self.scale
-        values[: self.zero] *= slope
-        after = Codes.over(values[0], values[-1])
-        table = np.round(values / after.scale + after.zero).clip(0, LARGEST_CODE)
-        return after, table.astype(np.uint8)
-
-    def of(self, values: Tensor) -> Tensor:
-        """The codes of values, rounded; in whole numbers, which is three times as fast as in float32."""
-        offset = (2 * self.zero + 1) << (FRACTION_BITS - 1)
-        codes = values.mul(2**FRACTION_BITS / self.scale).to(torch.int16).add_(offset)
-        return codes.bitwise_right_shift_(FRACTION_BITS).clamp_(0, LARGEST_CODE).to(torch.uint8)
 
 
 class Int8SrSENet(nn.Module):
@@ -91,14 +58,14 @@ class Int8SrSENet(nn.Module):
         self.act, self.conv_first, self.upconv_image = net.act, net.conv_first, net.upconv_image
         self.conv_first.to(memory_format=torch.channels_last)
         slope = net.act.negative_slope
-        codes = Codes.over(*_activated(ranges['conv_first'], slope))
+        codes = Codes.over(*activated(ranges['conv_first'], slope))
         self.blocks = []
         for number, block in enumerate(net.body):
             assert isinstance(block, SrSEBlock)
             inner, branch = (Codes.over(*ranges[f'body.{number}.{layer}']) for layer in ('conv1', 'conv2'))
             self.blocks.append(_Block(block, codes, inner, branch, slope))
             codes = Codes.over(*ranges[f'body.{number}'])
-        self.tail = _Tail(net, codes, Codes.over(*_activated(ranges['upconv'], slope)))
+        self.tail = _Tail(net, codes, Codes.over(*activated(ranges['upconv'], slope)))
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
@@ -189,7 +156,7 @@ class _Conv:
     def __init__(self, conv: nn.Conv2d, before: Codes, linear: Codes, slope: float) -> None:
         self.before, self.linear = before, linear
         self.after, self.table = linear.activated(slope)
-        weight, self.scales = _quantise(conv.weight)
+        weight, self.scales = quantise(conv.weight)
         self.weight = torch.ops.onednn.qconv_prepack(weight, self.scales, *before, [1, 1], [1, 1], [1, 1], 1, None)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.bias = conv.bias
@@ -218,10 +185,10 @@ class _Tail:
         self.scale, self.slope = net.upscale, net.act.negative_slope
         self.before, self.hr = before, hr
         self.num_out_ch = net.conv_last.out_channels
-        weight, self.scales = _quantise(_cell_weight(net.upconv))
+        weight, self.scales = quantise(cell_weight(net.upconv))
         self.weight = torch.ops.onednn.qlinear_prepack(weight, None)
         self.bias = None if net.upconv.bias is None else net.upconv.bias.repeat(self.scale**2)
-        last_weight, last_scales = _quantise(net.conv_last.weight)
+        last_weight, last_scales = quantise(net.conv_last.weight)
         shares = _last_weight(last_weight, self.scale)
         self.last_weight, self.ones = torch.ops.onednn.qlinear_prepack(shares, None), torch.ones(len(shares))
         self.zeros, self.last_zeros = (torch.zeros(len(own), dtype=torch.int32) for own in (weight, shares))
@@ -271,29 +238,6 @@ class _Tail:
             cells[0, :, :half] = self.hr.zero
         if rows.stop == height + 1:
             cells[-1, :, half:] = self.hr.zero
-
-
-def _activated(limits: tuple[float, float], slope: float) -> list[float]:
-    """The limits after LeakyReLU."""
-    return [limit if limit > 0 else slope * limit for limit in limits]
-
-
-def _quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights as int8, and the scale of each output channel, which comes first."""
-    scales = weight.flatten(1).abs().amax(1).clamp(min=1e-12) / LARGEST_WEIGHT
-    return (weight / scales.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), scales
-
-
-def _cell_weight(upconv: nn.ConvTranspose2d) -> Tensor:
-    """The weight that maps four LR pixels to a cell, (rows * columns * out, 2 * 2 * in).
-
-    With the paddings of SrSENet, HR row r of a cell sees row r + stride of the kernel at the LR row above the corner,
-    and row r at the one below; columns likewise.
-    """
-    stride, size = upconv.stride[0], upconv.kernel_size[0]
-    weight = F.pad(upconv.weight, (0, 2 * stride - size, 0, 2 * stride - size))  # an odd kernel lacks a row
-    weight = weight.unflatten(3, (2, stride)).unflatten(2, (2, stride)).flip(2, 4)
-    return weight.permute(3, 5, 1, 2, 4, 0).flatten(3).flatten(0, 2)
 
 
 def _last_weight(weight: Tensor, scale: int) -> Tensor:
