@@ -2,8 +2,11 @@
 
 python scripts/release_weights.py 4          all trainings of x4 that are missing, then the mean of all but the first
 python scripts/release_weights.py 4 --list   the commands alone
+python scripts/release_weights.py 4_jpeg     the weights for photographs saved as JPEG, by a single training
 
-The mean is that of Wortsman et al., "Model soups", ICML 2022. options/released/stages.yml lists the trainings.
+The mean is that of Wortsman et al., "Model soups", ICML 2022. Weights for JPEG are mixed with those that their training
+started from (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022), so that clean images lose less.
+options/released/stages.yml lists the trainings.
 """
 
 from __future__ import annotations
@@ -27,19 +30,22 @@ RELEASED = Path('options/released')
 
 def main() -> None:
     stages = yaml.safe_load((ROOT / RELEASED / 'stages.yml').read_text(encoding='utf-8'))
-    scales = [name.removeprefix('x') for name in stages if name.startswith('x')]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('scale', choices=scales)
+    parser.add_argument(
+        'weights',
+        type=lambda name: f'x{name.removeprefix("x")}',
+        choices=[name for name in stages if name.startswith('x')],
+    )
     parser.add_argument('--list', action='store_true', help='print the commands, run nothing')
     args = parser.parse_args()
-    commands = training_commands(stages[f'x{args.scale}'])
+    commands = training_commands(stages[args.weights])
     for name, command in commands.items():
         if args.list:
             print(shlex.join(command))
         elif not latest_weights(name).exists():
             subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True)
     if not args.list:
-        release(args.scale, list(commands))
+        release(args.weights, list(commands), stages['shares'].get(args.weights, 1))
 
 
 def training_commands(stages: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
@@ -75,14 +81,26 @@ def latest_weights(name: str) -> Path:
     return ROOT / 'experiments' / name / 'models/net_g_latest.pth'
 
 
-def release(scale: str, names: list[str]) -> None:
-    """Writes the mean weights of all trainings but the first, and copies the logs and curves of all."""
+def release(weights_name: str, names: list[str], share: float) -> None:
+    """Writes the mean weights of all trainings but the first, or those of a single one, and copies logs and curves.
+
+    Args:
+        weights_name: Such as ``x4``.
+        names: The trainings, in order.
+        share: Of these weights in those that are written; the rest are those that the first training started from.
+    """
     trained = {name: files.load(latest_weights(name)) for name in names[1:] or names}
     weights = [files.weights_of(content, latest_weights(name), 'params_ema') for name, content in trained.items()]
-    # Half precision: half the size, and no difference in a hundredth of a dB.
-    mean = {key: torch.stack([found[key] for found in weights]).mean(0).half() for key in weights[0]}
+    mean = {key: torch.stack([found[key] for found in weights]).mean(0) for key in weights[0]}
+    if share < 1:
+        options = yaml.safe_load((ROOT / RELEASED / f'{names[0]}.yml').read_text(encoding='utf-8'))
+        file = pretrained.weights_file(options['path']['pretrain_network_g'])
+        start = files.weights_of(files.load(file), file, 'params')
+        mean = {key: torch.lerp(start[key].float(), weight, share) for key, weight in mean.items()}
     network_g = next(iter(trained.values()))['network_g']
-    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'srsenet_x{scale}.pth')
+    # Half precision: half the size, and no difference in a hundredth of a dB.
+    mean = {key: weight.half() for key, weight in mean.items()}
+    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'srsenet_{weights_name}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
     for name in names:

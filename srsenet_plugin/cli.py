@@ -8,13 +8,16 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.version import __version__
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from srsenet_plugin.prepare.packing import Prepared
 
 
@@ -58,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_convert(commands)
     _add_compare(commands)
+    _add_board(commands)
+    _add_explain(commands)
     _add_prepare(commands)
     return parser
 
@@ -165,6 +170,14 @@ def _add_compare(commands: _Commands) -> None:
         '--weights', type=_assignment, nargs='+', default=[], metavar='NAME=FILE', help='{scale} stands for the scale'
     )
     parser.add_argument(
+        '--models',
+        type=_named_file,
+        nargs='+',
+        default=[],
+        metavar='[NAME=]FILE',
+        help='files that need no architecture: .onnx, and weights that spandrel recognises',
+    )
+    parser.add_argument(
         '--results',
         type=_assignment,
         nargs='+',
@@ -174,10 +187,9 @@ def _add_compare(commands: _Commands) -> None:
     )
     parser.add_argument(
         '--protocol',
-        choices=('uint8', 'double', 'ycbcr', 'authors'),
-        help="how networks are evaluated: uint8, on the benchmark's LR images; double, as LapSRN's authors do; "
-        'ycbcr, as those of SRCNN, FSRCNN and VDSR do; authors, each as its own do; default: uint8, or authors with '
-        '--paper',
+        choices=(*PROTOCOLS, 'authors'),
+        help=f'how images are made and scored: {"; ".join(f"{p.name}, {p.users}" for p in PROTOCOLS.values())}; '
+        'authors, for each method that of its own; default: uint8, or authors with --paper',
     )
     parser.add_argument(
         '--paper',
@@ -185,11 +197,61 @@ def _add_compare(commands: _Commands) -> None:
         help="show the paper's Table I beside, by default of all its methods",
     )
     parser.add_argument('--no-timing', action='store_true', help='do not measure time and memory')
+    parser.add_argument(
+        '--square',
+        type=_positive,
+        metavar='PIXELS',
+        help="give the costs of an RGB image of so many LR pixels a side too; NTIRE's challenges take 256",
+    )
+    parser.add_argument(
+        '--html',
+        type=_positive,
+        nargs='?',
+        const=0,
+        metavar='PIXELS',
+        help='write a page to look at, OUT/compare.html, with whole images; or, of each, with the square of so many '
+        'pixels a side where bicubic interpolation fails most',
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
     parser.add_argument(
         '--out', type=Path, default=Path('results/compare'), metavar='FOLDER', help='default: results/compare'
     )
     parser.set_defaults(run=_compare)
+
+
+def _add_board(commands: _Commands) -> None:
+    parser = commands.add_parser('board', help='merge pages that compare --html has written')
+    parser.add_argument(
+        'pages', type=Path, nargs='+', metavar='PAGE', help='pages, or folders that compare has written'
+    )
+    parser.add_argument(
+        '-o', '--out', type=Path, default=Path('board.html'), metavar='FILE', help='default: board.html'
+    )
+    parser.set_defaults(run=_board)
+
+
+def _add_explain(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        'explain',
+        help='say which protocol a figure is by, which program made LR images, and whether HR images are usual',
+    )
+    parser.add_argument(
+        'subject',
+        metavar='WHAT',
+        help='folder of upscaled images, of LR images or, without --benchmark, of HR images; or a network: '
+        'architecture, option file, .onnx file, or weights that spandrel recognises',
+    )
+    parser.add_argument('--benchmark', type=Path, metavar='FOLDER', help='its HR images, or what prepare made of them')
+    parser.add_argument('-s', '--scale', type=_scale, help='of upscaled images, and of architectures')
+    parser.add_argument(
+        '--claimed', type=_figure, nargs='+', metavar='FIGURE', help='PSNR, SSIM or both, such as 35.76 0.9372'
+    )
+    parser.add_argument('--weights', metavar='FILE', help='of an architecture')
+    parser.add_argument(
+        '--import', dest='projects', nargs='+', default=[], metavar='MODULE', help='as compare --import does'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:1 ...; default: auto')
+    parser.set_defaults(run=_explain)
 
 
 def _add_prepare(commands: _Commands) -> None:
@@ -292,6 +354,20 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _figure(text: str) -> str:
+    try:
+        figure = float(text)
+    except ValueError:
+        figure = 0
+    if not 0 < figure < math.inf or not text.replace('.', '').isdecimal():
+        raise argparse.ArgumentTypeError(f'a figure is a number such as 35.76 or 0.9372, not {text}')
+    return text
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    return _assignment(text) if '=' in text and not Path(text).exists() else (Path(text).stem, text)
+
+
 # Each command imports what it needs, so that none pays for the others.
 
 
@@ -381,12 +457,16 @@ def _export(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from srsenet_plugin import register
 
-    if not args.archs and not args.results and not args.paper:
-        raise ValueError('there is nothing to compare: name --archs or --results, or --paper.')
+    if not args.archs and not args.models and not args.results and not args.paper:
+        raise ValueError('there is nothing to compare: name --archs, --models or --results, or --paper.')
+    if len(dict(args.models)) < len(args.models):
+        raise ValueError(f'two files of --models have one name: {", ".join(name for name, _ in args.models)}.')
     if args.projects:
         # Last, so that no file of the working folder stands in for an installed package.
         sys.path.append(str(Path.cwd()))
     register()
+    if args.models:
+        _show_srsenet_to_spandrel()
     from srsenet_plugin.compare import run
 
     rows = run.compare(
@@ -395,6 +475,7 @@ def _compare(args: argparse.Namespace) -> None:
             scales=args.scale,
             benchmarks=args.benchmarks,
             weights=dict(args.weights),
+            models=dict(args.models),
             results=dict(args.results),
             out=args.out,
             timing=not args.no_timing,
@@ -402,6 +483,8 @@ def _compare(args: argparse.Namespace) -> None:
             device=args.device,
             protocol=args.protocol or ('authors' if args.paper else 'uint8'),
             projects=args.projects,
+            square=args.square,
+            html=args.html,
         )
     )
     print(f'Tables, pictures and images are in {args.out}.')
@@ -416,6 +499,89 @@ def _compare(args: argparse.Namespace) -> None:
     problems = [f'x{scale} {row.method}: {text}' for scale in rows for row in rows[scale] for text in row.problems]
     if problems:
         raise ValueError('some figures are missing:\n  ' + '\n  '.join(problems))
+
+
+def _board(args: argparse.Namespace) -> None:
+    from srsenet_plugin.compare import board
+
+    for note in board.merge_pages(args.pages, args.out):
+        print(note)
+    print(args.out)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from srsenet_plugin import register
+
+    if args.projects:
+        sys.path.append(str(Path.cwd()))
+    register()
+    from srsenet_plugin.compare import explain, table
+
+    folder = Path(args.subject)
+    if args.benchmark is None:
+        if not folder.is_dir():
+            raise ValueError(
+                f'{folder} is no folder of HR images; name the benchmark of other subjects: --benchmark FOLDER'
+            )
+        if args.claimed:
+            raise ValueError('a claimed figure is of a benchmark: --benchmark FOLDER')
+        print(explain.tell_hr_images(explain.check_hr_images(folder)))
+        return
+    print(explain.tell_hr_images(explain.check_hr_images(args.benchmark)))
+    if folder.is_dir():
+        scale = explain.scale_of(folder, args.benchmark)
+        if scale > 1:
+            if args.claimed:
+                raise ValueError(f'{folder} holds LR images of x{scale}, which have no figures.')
+            found = explain.find_resizer(folder, args.benchmark, scale)
+            table.print_table(explain.likenesses_as_table(found), f'LR images of x{scale}')
+            print(explain.tell_resizer(found))
+            return
+        if args.scale is None:
+            raise ValueError('the sizes of upscaled images do not tell their scale: name it with -s')
+        figures = explain.figures_of_images(folder, args.benchmark, args.scale)
+        title = f'x{args.scale}, upscaled images as they are'
+    else:
+        net, channels, scale = _network_of(args)
+        figures = explain.figures_of_network(net, channels, args.benchmark, scale)
+        title = f'x{scale}, upscaled by a network for {"RGB" if channels == 3 else "Y"}'
+    table.print_table(explain.figures_as_table(figures), title)
+    if args.claimed:
+        print(explain.tell_claim(figures, args.claimed))
+
+
+def _network_of(args: argparse.Namespace) -> tuple[nn.Module, int, int]:
+    """The network of ``srsenet explain``, its channels and its scale."""
+    from srsenet_plugin.compare.model_files import SUFFIXES, read_model
+    from srsenet_plugin.compare.networks import find_network, import_projects, name_of
+    from srsenet_plugin.compare.run import find_weights
+    from srsenet_plugin.machine.devices import find_device
+
+    device = find_device(args.device, ('cuda', 'cpu'))
+    import_projects(args.projects)
+    if Path(args.subject).suffix.lower() in SUFFIXES:
+        _show_srsenet_to_spandrel()
+        model = read_model(Path(args.subject), Path(args.subject).stem)
+        if args.scale not in (None, model.scale):
+            raise ValueError(f'{args.subject} is for x{model.scale}, not x{args.scale}.')
+        return model.net.to(device), model.channels, model.scale
+    if len(Path(args.subject).parts) > 1 and not Path(args.subject).exists():
+        raise ValueError(f'{args.subject} does not exist.')
+    if args.scale is None:
+        raise ValueError(f'{args.subject} has no scale of its own: name it with -s')
+    given = {name_of(args.subject): args.weights} if args.weights else {}
+    network = find_network(args.subject, args.scale, find_weights(given, args.subject, args.scale)[0])
+    net = network.build()
+    if network.no_weights:
+        raise ValueError(f'{network.no_weights}.')
+    if network.weights is None and next(net.parameters(), None) is not None:
+        raise ValueError(f'{args.subject} has no weights at x{args.scale}: name a file with --weights')
+    return net.to(device), network.channels, args.scale
+
+
+def _show_srsenet_to_spandrel() -> None:
+    with suppress(ImportError):  # whoever needs it says so
+        import srsenet_plugin.spandrel_arch  # noqa: F401
 
 
 def _fetch(args: argparse.Namespace) -> None:

@@ -127,10 +127,12 @@ def shared_datasets() -> Path:
 @pytest.fixture(scope='session')
 def benchmarks(shared_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with those images prepared in ``datasets``."""
+    from srsenet_plugin.weights import pretrained
+
     folder = tmp_path_factory.mktemp('benchmarks')
     (folder / 'basicsr').symlink_to((ROOT / 'basicsr').resolve())
     for name in ('Set5', 'Set14', 'B100'):  # Urban100 takes minutes
-        arguments = ['--source', shared_datasets / name, '--out', f'datasets/{name}']
+        arguments = ['--source', shared_datasets / name, '--out', f'datasets/{name}', '--scales', *pretrained.scales()]
         run(['srsenet', 'prepare', 'benchmark', *arguments], folder)
     return folder
 

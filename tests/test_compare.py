@@ -21,6 +21,7 @@ from conftest import run, run_python, write_photo
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage.metrics import structural_similarity
+from torch.utils.flop_counter import FlopCounterMode
 
 from srsenet_plugin import DRCN, FSRCNN, SRCNN, VDSR, Bicubic, LapSRN, SrSENet, cli
 from srsenet_plugin.compare import cost, pictures, quality, table
@@ -110,6 +111,39 @@ def test_complexity_is_that_of_the_large_image(monkeypatch: pytest.MonkeyPatch) 
     for net, channels, size in networks:
         found = cost.complexity(net, channels, 2)
         assert (found.macs, found.activations) == cost._count(net, channels, *size)
+
+
+@pytest.mark.parametrize('arch', ['SrSENet', 'LapSRN', 'VDSR', 'FSRCNN', 'Bicubic', 'EDSR', 'RCAN', 'SwinIR'])
+def test_costs_of_a_square_are_those_that_torch_counts(arch: str) -> None:
+    """For RGB, whatever the network takes; torch counts a multiply-add as two operations."""
+    options = {
+        'RCAN': {'num_group': 1, 'num_block': 1},
+        'SwinIR': {'depths': [2], 'num_heads': [2], 'embed_dim': 8, 'window_size': 8, 'upsampler': 'pixelshuffle'},
+    }
+    network = find_network(arch, 2)
+    network = Network(arch, {**network.options, **options.get(arch, {})}, network.channels, None)
+    net = network.build()
+    net = net if network.channels == 3 else cost.InColour(net, 2)
+    found = cost.complexity(net, 3, 2, 48)
+    beside = 0  # mmengine counts norms and pools too
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal beside
+        beside += inputs[0].numel() * (5 if isinstance(module, torch.nn.LayerNorm) else 1)
+
+    for module in net.modules():
+        if isinstance(module, (torch.nn.LayerNorm, torch.nn.AdaptiveAvgPool2d)):
+            module.register_forward_hook(count)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        assert net(cost.lr_image(3, 2, side=48)).shape == (1, 3, 96, 96)
+    assert counter.get_total_flops() == 2 * (found.macs - beside)
+
+
+def test_activations_of_a_square_by_hand() -> None:
+    """VDSR's 19 convolutions of 64 channels and its last one; two passes of bicubic for Y, Cb and Cr; colours."""
+    found = cost.complexity(cost.InColour(VDSR(upscale=2).eval(), 2), 3, 2, 48)
+    lr, hr = 48 * 48, 96 * 96
+    assert found.activations == hr * (19 * 64 + 1) + 3 * (2 * lr + hr) + 3 * (lr + hr)
 
 
 def test_multiply_adds_of_vdsr_are_the_literatures() -> None:
@@ -249,7 +283,7 @@ def test_tables_and_pictures(
     out = tmp_path / 'out'
     compare(
         *('--scale', 2, 4, '--archs', 'Bicubic', 'LapSRN', 'FSRCNN', '--benchmarks', benchmarks, '--paper'),
-        *('--weights', f'LapSRN={tmp_path}/lapsrn_x{{scale}}.pth', '--out', out),
+        *('--weights', f'LapSRN={tmp_path}/lapsrn_x{{scale}}.pth', '--out', out, '--square', 32),
     )
     printed = capfd.readouterr().out
     assert 'LapSRN, difference' in printed
@@ -260,12 +294,15 @@ def test_tables_and_pictures(
         assert list(found['LapSRN']['scores']) == ['Set5', 'B100', 'Mine']
         assert found['FSRCNN']['scores'] == {}
         assert all(row['latency'] > 0 and not row['problems'] for row in found.values())
+        assert all(row['square']['side'] == 32 and row['square']['latency'] > 0 for row in found.values())
+        assert all(f'torch {torch.__version__}' in row['machine'] for row in found.values())
         assert {path.name for path in (out / f'x{scale}/LapSRN/Mine').iterdir()} == {
             'chelsea.png',
             'coffee.png',
             'scores.json',
         }
         markdown = (out / f'compare_x{scale}.md').read_text().splitlines()
+        assert '| 32x32 RGB: MACs (G) | 32x32 RGB: activations (M) | 32x32 RGB: time (ms) |' in markdown[0]
         psnr, ssim = found['LapSRN']['scores']['B100']
         assert f'{psnr:.2f} / {ssim:.4f}' in next(line for line in markdown if line.startswith('| LapSRN |'))
         fsrcnn = next(line for line in markdown if line.startswith('| FSRCNN |'))
@@ -275,28 +312,59 @@ def test_tables_and_pictures(
     lines = list(csv.DictReader((out / 'compare.csv').open()))
     assert len(lines) == 2 * (3 + 3 + 1)
     bicubic = next(line for line in lines if (line['method'], line['benchmark']) == ('Bicubic', 'Set5'))
+    assert (bicubic['square_side'], float(bicubic['square_latency_s']) > 0) == ('32', True)
     assert (bicubic['table1_psnr'], bicubic['table1_ssim'], bicubic['params']) == ('33.65', '0.93', '0')
 
 
 def test_names_of_networks_equally_fast_and_good_do_not_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    figure = _psnr_against_time(tmp_path, monkeypatch)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    names = {text.get_text(): text.get_window_extent(renderer) for text in figure.axes[0].texts}
+    assert set(names) == {'Bicubic\n28.40 dB', 'LapSRN', 'SrSENet'}
+    assert not names['SrSENet'].overlaps(names['LapSRN'])
+
+
+def _psnr_against_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Figure:
     figures: list[Figure] = []
     monkeypatch.setattr(pictures, '_save', lambda figure, path: figures.append(figure))
     costs = {'macs': 0, 'activations': 0, 'layers': 1}
+    deviations = {'Bicubic': (-1, 0, 1), 'LapSRN': (-1.02, 0.01, 1.01), 'SrSENet': (-1, 0, 1)}
     rows = [
-        table.Row(name, cost.Complexity(params=params, **costs), seconds, 0, {'Set5': (psnr, 0.9)})
+        table.Row(
+            name,
+            cost.Complexity(params=params, **costs),
+            seconds,
+            0,
+            {'Set5': (psnr, 0.9)},
+            images={'Set5': {str(i): (psnr + by, 0.9) for i, by in enumerate(deviations[name])}},
+        )
         for name, params, seconds, psnr in (
             ('Bicubic', 0, 0.02, 28.4),
-            ('LapSRN', 870_000, 2.3, 31.6),
+            ('LapSRN', 870_000, 2.3, 31.58),
             ('SrSENet', 859_000, 2.2, 31.6),
         )
     ]
     assert pictures.draw_psnr_against_time(tmp_path / 'psnr_time.png', rows, ['Set5'], 4)
-    renderer = FigureCanvasAgg(figures[0]).get_renderer()
-    names = {text.get_text(): text.get_window_extent(renderer) for text in figures[0].axes[0].texts}
-    assert set(names) == {'Bicubic', 'LapSRN', 'SrSENet'}
-    assert not names['SrSENet'].overlaps(names['LapSRN'])
+    return figures[0]
+
+
+def test_the_picture_fits_the_networks_and_shows_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bicubic, 3 dB below them, is named at the edge."""
+    axes = _psnr_against_time(tmp_path, monkeypatch).axes[0]
+    bottom, top = axes.get_ylim()
+    assert 31.5 < bottom < 31.56 < 31.6 < top < 31.7
+    (bicubic,) = [text for text in axes.texts if text.get_text().startswith('Bicubic')]
+    left, right = axes.get_xlim()
+    assert left < bicubic.xy[0] < right
+    assert bicubic.xy[1] == bottom
+    bars = [
+        collection.get_segments()[0][:, 1] for collection in axes.collections if hasattr(collection, 'get_segments')
+    ]
+    srsenet, lapsrn = sorted(bars, key=np.ptp)
+    assert list(srsenet) == [31.6, 31.6]  # the reference
+    assert list(lapsrn) == pytest.approx([31.56, 31.59])
 
 
 def test_nothing_is_computed_twice(benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +610,7 @@ def test_table_1_in_one_command(
     evaluate = quality.evaluate_network
 
     def record(*arguments: Any) -> quality.Scores:
-        evaluated[arguments[5]] = arguments[6]
+        evaluated[arguments[5]] = arguments[6].name
         return evaluate(*arguments)
 
     monkeypatch.setattr(quality, 'evaluate_network', record)
@@ -577,7 +645,7 @@ def test_table_1_in_one_command(
     evaluated.clear()
     compare(*arguments, '--archs', 'Bicubic', 'SRCNN', '--protocol', 'double')
     assert set(evaluated.values()) == {'double'}
-    assert cells(tmp_path / 'compare_x2.md')['x2'] == ['weights', *table.COSTS, 'Set5 PSNR / SSIM']
+    assert {cells(tmp_path / 'compare_x2.md')[name][1] for name in ('Bicubic', 'SRCNN')} == {'double'}
 
 
 @pytest.mark.usefixtures('fetched')
@@ -669,7 +737,10 @@ def test_mistakes_are_named(tmp_path: Path, capfd: pytest.CaptureFixture, argume
 
 def test_nothing_to_compare(capfd: pytest.CaptureFixture) -> None:
     compare('--scale', 4, status=1)
-    assert 'srsenet: there is nothing to compare: name --archs or --results, or --paper.' in capfd.readouterr().err
+    assert (
+        'srsenet: there is nothing to compare: name --archs, --models or --results, or --paper.'
+        in capfd.readouterr().err
+    )
 
 
 def test_incomplete_benchmarks_are_named(benchmarks: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from srsenet_plugin import SRCNN, VDSR, cli
 from srsenet_plugin.compare import quality
 from srsenet_plugin.compare.networks import find_network
+from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.data import imresize
 from srsenet_plugin.prepare.benchmark_folders import make_benchmark
 from srsenet_plugin.weights import convert, files, mat_files
@@ -156,7 +157,7 @@ def test_the_authors_figures(
     """Measured by those who provide the weights, with code of their own."""
     (benchmark,) = quality.find_benchmarks(set5, scale)
     net = find_network(arch, scale, published / f'{name}.mat').build()
-    scores = quality.evaluate_network(net, 1, '', benchmark, tmp_path / 'Set5', '', protocol)
+    scores = quality.evaluate_network(net, 1, '', benchmark, tmp_path / 'Set5', '', PROTOCOLS[protocol])
     assert quality.means(scores)[0] == pytest.approx(psnr, abs=0.01)
 
 
@@ -169,7 +170,7 @@ def test_vdsrs_images(published: Path) -> None:
     for path in sorted(theirs.glob('*.png')):
         gt = cv2.imread(str(published.parents[1] / 'datasets/Set5/HR' / path.name))
         height, width = (side // 4 * 4 for side in gt.shape[:2])
-        _, bgr = quality.upscale(net, 1, gt[:height, :width], 4, 'ycbcr')
+        _, bgr = quality.upscale(net, 1, gt[:height, :width], 4, PROTOCOLS['ycbcr'])
         equal.append(bgr == cv2.imread(str(path)))
     assert np.concatenate([values.ravel() for values in equal]).mean() > 0.999
 
@@ -185,7 +186,7 @@ def test_finished_images_of_others(
         for i, path in enumerate(sorted(folder.glob('*.png'))):
             shutil.copy(path, tmp_path / f'img_{i + 1:03}_SRF_4_{method}.png')
         folder = tmp_path
-    result = quality.evaluate_images(folder, benchmark, 'ycbcr')
+    result = quality.evaluate_images(folder, benchmark, PROTOCOLS['ycbcr'])
     assert result
     assert quality.means(result[0])[0] == pytest.approx(psnr, abs=0.001)
 

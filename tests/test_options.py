@@ -13,11 +13,13 @@ from basicsr.models import build_model
 from basicsr.utils import options
 from conftest import ROOT
 
-from srsenet_plugin import cli
+from srsenet_plugin import SrSENet, cli
+from srsenet_plugin.weights import files, pretrained
 
-STAGES = ROOT / 'options/released/stages.yml'
+RELEASED = 'options/released'
+STAGES = ROOT / RELEASED / 'stages.yml'
 OPTION_FILES = sorted(path.relative_to(ROOT) for path in (ROOT / 'options').rglob('*.yml') if path != STAGES)
-SCALES = (2, 4, 8)
+SCALES = (2, 3, 4, 8)
 COMPARED = [path for path in OPTION_FILES if path.parent.name in ('table1', 'compare')]
 
 
@@ -53,19 +55,30 @@ def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path)
         assert len(model.schedulers) == 1
 
 
-@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize(
+    ('released', 'start'),
+    [
+        ('x2', 'srsenet_x4'),
+        ('x3', 'srsenet_x4'),
+        ('x4', None),
+        ('x8', 'srsenet_x4'),
+        ('x2_jpeg', 'srsenet_x2'),
+        ('x4_jpeg', 'srsenet_x4'),
+    ],
+)
 def test_released_weights_have_commands_that_train_them(
-    scale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    released: str, start: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each as BasicSR reads it, from the file and --force_yml."""
-    commands = release_weights.training_commands(yaml.safe_load(STAGES.read_text())[f'x{scale}'])
-    made = {'srsenet_x4'}
+    commands = release_weights.training_commands(yaml.safe_load(STAGES.read_text())[released])
+    scale, made = int(released[1]), {start}
     for name, (_, _, *arguments) in commands.items():
         monkeypatch.setattr('sys.argv', ['train.py', *arguments])
         monkeypatch.chdir(ROOT)
         opt, _ = options.parse_options.__wrapped__(str(tmp_path))
         assert (opt['name'], opt['scale']) == (name, scale)
-        assert opt['path']['pretrain_network_g'] in (made if scale != 4 or len(made) > 1 else {None})
+        assert opt['path']['pretrain_network_g'] in made
+        assert bool(opt['datasets']['train'].get('jpeg')) == released.endswith('_jpeg')
         made.add(f'experiments/{name}/models/net_g_latest.pth')
         opt |= {'num_gpu': 0, 'path': opt['path'] | {'pretrain_network_g': None, **result_folders(tmp_path)}}
         model = build_model(opt)
@@ -74,6 +87,39 @@ def test_released_weights_have_commands_that_train_them(
         assert sum(opt['train']['scheduler']['periods']) == opt['train']['total_iter']
         for iteration in (1, opt['train']['total_iter']):
             model.update_learning_rate(iteration, opt['train']['warmup_iter'])
+
+
+@pytest.mark.parametrize(('weights_name', 'share'), [('x3', 1), ('x4_jpeg', 0.7)])
+def test_release_of_a_single_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights_name: str, share: float
+) -> None:
+    """Its averaged weights, or their share beside those that it started from, in half precision."""
+    name, net = f'train_SrSENet_{weights_name}_T91BSD400', SrSENet(num_feat=16, num_block=1)
+    (tmp_path / 'experiments' / name / 'models').mkdir(parents=True)
+    (tmp_path / 'docs/training').mkdir(parents=True)
+    (tmp_path / RELEASED / 'stages.yml').parent.mkdir(parents=True)
+    (tmp_path / RELEASED / 'stages.yml').write_text(STAGES.read_text())
+    (tmp_path / RELEASED / f'{name}.yml').write_text((ROOT / RELEASED / f'{name}.yml').read_text())
+    start = {key: torch.rand_like(weight) for key, weight in net.state_dict().items()}
+    torch.save({'params': start}, tmp_path / 'srsenet_x4.pth')
+    (tmp_path / pretrained.CHECKSUMS).write_text(pretrained.checksum_line(tmp_path / 'srsenet_x4.pth'))
+    params = {key: torch.rand_like(weight) for key, weight in net.state_dict().items()}
+    content = {'params': net.state_dict(), 'params_ema': params, 'network_g': {'type': 'SrSENet'}}
+    torch.save(content, tmp_path / 'experiments' / name / 'models/net_g_latest.pth')
+    for file in ('train_log.csv', 'curves.png'):
+        (tmp_path / 'experiments' / name / file).write_text(file)
+    monkeypatch.setattr(release_weights, 'ROOT', tmp_path)
+    monkeypatch.setattr(pretrained, 'FOLDER', tmp_path)
+    monkeypatch.setattr('sys.argv', ['release_weights.py', weights_name[1:], '--list'])
+    release_weights.main()
+    assert capsys.readouterr().out == f'python basicsr/train.py -opt {RELEASED}/{name}.yml --auto_resume\n'
+    monkeypatch.setattr('sys.argv', ['release_weights.py', weights_name])
+    release_weights.main()
+    stored = files.load(pretrained.weights_file(f'srsenet_{weights_name}'))['params']
+    for key, weight in params.items():
+        torch.testing.assert_close(stored[key].float(), share * weight + (1 - share) * start[key], rtol=1e-3, atol=1e-4)
+        assert stored[key].dtype == torch.half
+    assert sorted(path.name for path in (tmp_path / 'docs/training').iterdir()) == [f'{name}.csv', f'{name}.png']
 
 
 @pytest.mark.parametrize('scale', SCALES)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import itertools
 import multiprocessing
 import pickle
 import random
@@ -16,16 +18,20 @@ from basicsr.data import build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.utils import bgr2ycbcr, set_random_seed
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
-from conftest import write_photo
+from conftest import PHOTOS, write_photo
+from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from srsenet_plugin.data.colour import rgb_to_y
 from srsenet_plugin.data.draws import Draw, random_of
+from srsenet_plugin.data.jpeg import JpegPatches
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb, _map
 from srsenet_plugin.prepare.lmdb_writer import LmdbWriter, encode
 from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
 SCALE = 4
+JPEG = {'quality': [30, 95], 'clean': 0.2, 'noise': [0, 3], 'noisy': 0.5}
 
 
 @pytest.fixture(scope='module')
@@ -139,10 +145,12 @@ def test_other_encodings_are_decoded(photos: Path, lmdbs: Sequence[Path], tmp_pa
         assert_equal(one, other)
 
 
-def epochs(lmdbs: Sequence[Path], rank: int = 0, ranks: int = 1, **loader: Any) -> list[dict[str, Any]]:
+def epochs(
+    lmdbs: Sequence[Path], rank: int = 0, ranks: int = 1, jpeg: dict[str, Any] | None = None, **loader: Any
+) -> list[dict[str, Any]]:
     """Two epochs of six samples each, all fields in lists, as BasicSR's train.py draws them."""
     torch.manual_seed(7 + rank)
-    dataset = build_dataset(options(lmdbs))
+    dataset = build_dataset(options(lmdbs, jpeg=jpeg))
     sampler = EnlargedSampler(dataset, ranks, rank, ratio=3)
     batches = DataLoader(dataset, batch_size=2, sampler=sampler, **loader)
     samples = []
@@ -164,17 +172,18 @@ def epochs(lmdbs: Sequence[Path], rank: int = 0, ranks: int = 1, **loader: Any) 
     ids=str,
 )
 def test_draws_do_not_depend_on_workers(lmdbs: Sequence[Path], loader: dict[str, Any]) -> None:
-    expected = epochs(lmdbs)
+    expected = epochs(lmdbs, jpeg=JPEG)
     random.seed(99)
-    found = epochs(lmdbs, **loader)
+    np.random.seed(99)
+    found = epochs(lmdbs, jpeg=JPEG, **loader)
     assert len(found) == len(expected) == 24
     for one, other in zip(found, expected):
         assert_equal(one, other)
 
 
 def test_draws_do_not_depend_on_ranks(lmdbs: Sequence[Path]) -> None:
-    one = epochs(lmdbs)
-    both = [epochs(lmdbs, rank, 2) for rank in range(2)]
+    one = epochs(lmdbs, jpeg=JPEG)
+    both = [epochs(lmdbs, rank, 2, JPEG) for rank in range(2)]
     for i, sample in enumerate(one):
         assert_equal(sample, both[i % 2][i // 2])
 
@@ -183,6 +192,93 @@ def test_every_draw_has_a_crop_of_its_own(lmdbs: Sequence[Path]) -> None:
     crops = {(sample['gt_path'], sample['gt'].numpy().tobytes()) for sample in epochs(lmdbs)}
     assert len(crops) == 24
     assert len({path for path, _ in crops}) == 4
+
+
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(Image.open(PHOTOS / 'chelsea.png'))[60:187, 90:195]
+
+
+def through_pillow(img: NDArray[np.uint8], quality: int, subsampling: int) -> NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    Image.fromarray(img).save(buffer, 'JPEG', quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(buffer))
+
+
+# Of 127x105 pixels, also with a patch that ends where a square does.
+PLACES = [*itertools.product((0, 1, 16, 48 - 37, 126 - 37), (0, 7, 33, 64 - 37, 104 - 37)), (127 - 37, 105 - 37)]
+
+
+def test_jpeg_patches_are_those_of_the_whole_image_as_jpeg() -> None:
+    """Compressed by Pillow: each quality with both samplings, wherever the blocks' edges lie in the patch."""
+    img = photo()
+    expected = [through_pillow(img, quality, sampling) for quality in (30, 31, 32) for sampling in (0, 2)]
+    rng = random.Random(0)
+    seen = set()
+    for top, left in PLACES * 3:
+        patch = JpegPatches([30, 32]).cut(img, top, left, 37, False, rng)
+        equal = [np.array_equal(patch, whole[top : top + 37, left : left + 37]) for whole in expected]
+        assert sum(equal) == 1
+        seen.add(equal.index(True))
+    assert len(seen) == 6
+
+
+def test_jpeg_patches_of_y_are_those_of_a_grey_photograph() -> None:
+    """Whose values from 0 to 255 JPEG sees, and not Y's from 16 to 235."""
+    grey = photo()[..., 1]
+    y = np.repeat(np.round(16 + grey * (219 / 255)).astype(np.uint8)[..., None], 3, 2)
+    whole = through_pillow(np.round((y[..., 0] - 16.0) * 255 / 219).astype(np.uint8), 40, 0)
+    assert np.abs(whole.astype(int) - grey).max() > 20
+    for top, left in PLACES:
+        patch = JpegPatches([40, 40]).cut(y, top, left, 37, True, random.Random(0))
+        assert patch.shape == (37, 37, 3)
+        expected = (16 + whole[top : top + 37, left : left + 37] * (219 / 255)) / 255
+        assert np.allclose(patch, expected[..., None], rtol=0, atol=1e-12)
+
+
+def test_shares_of_clean_and_of_noisy_patches() -> None:
+    img, rng = np.full((64, 64, 3), 128, np.uint8), random.Random(0)
+
+    def deviations(**options: Any) -> NDArray[np.float64]:
+        patches = JpegPatches([100, 100], **options)
+        return np.array([patches.cut(img, 8, 8, 48, False, rng)[..., 0].std() for _ in range(400)])
+
+    assert (
+        deviations().max()
+        == deviations(noise=[5, 9], noisy=0).max()
+        == deviations(clean=1, noise=[5, 9], noisy=1).max()
+        == 0
+    )
+    for clean, noisy in ((0, 1), (0.5, 1), (0.2, 0.5)):
+        found = deviations(clean=clean, noise=[5, 9], noisy=noisy)
+        assert np.mean(found > 0) == pytest.approx((1 - clean) * noisy, abs=0.08)
+        # JPEG stores the noise, in 4:2:0 without half of that in colour
+        assert 3 < found[found > 0].min() < found.max() < 10
+        assert found.std() > 1
+
+
+@pytest.mark.parametrize('colour', ['rgb', 'y'])
+def test_jpeg_changes_lq_alone(photos: Path, tmp_path: Path, colour: str) -> None:
+    lmdbs = pack(photos, tmp_path, colour=colour)
+    plain, jpeg = (
+        build_dataset(options(lmdbs, color='y', jpeg=jpeg))
+        for jpeg in (None, {'quality': [30, 90], 'clean': 0.5, 'noise': None})
+    )
+    changed = []
+    for place in range(60):
+        draw = Draw(place % 4, (0, 0, place))
+        one, other = plain[draw], jpeg[draw]
+        assert torch.equal(one['gt'], other['gt'])
+        difference = (one['lq'] - other['lq']).abs()
+        assert other['lq'].dtype == torch.float32
+        assert difference.mean() < 0.06
+        changed.append(bool(difference.max() > 0))
+    assert 15 < sum(changed) < 45
+
+
+def test_jpeg_is_for_training(lmdbs: Sequence[Path]) -> None:
+    clean, ours = (build_dataset(options(lmdbs, phase='val', jpeg=jpeg)) for jpeg in (None, JPEG))
+    for one, other in zip(clean, ours, strict=True):
+        assert_equal(one, other)
 
 
 def test_seed_matters_and_the_global_state_stays() -> None:

@@ -164,7 +164,7 @@ def test_all_weights_of_the_package_have_ranges() -> None:
 
 
 @needs_int8
-@pytest.mark.parametrize('scale', [2, 4, 8])
+@pytest.mark.parametrize('scale', pretrained.scales())
 def test_loss_on_set5(shared_datasets: Path, scale: int) -> None:
     net = pretrained.load_pretrained(scale)
     ranges = stored_ranges(pretrained.weights_file(f'srsenet_x{scale}'))

@@ -1,4 +1,4 @@
-"""How the scripts fail, and what the soak prints; that the others work is in test_commands.py."""
+"""How the scripts fail, and what the soak and the JPEG benchmark print; that the others work is in test_commands.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import benchmark_jpeg
 import pytest
 import torch
-from conftest import ROOT, run
+from conftest import ROOT, run, save_network, write_photo
+
+from srsenet_plugin.compare import quality
+from srsenet_plugin.prepare.benchmark_folders import make_benchmark
+from srsenet_plugin.weights import pretrained
 
 
 @pytest.fixture
@@ -61,6 +66,30 @@ def test_check_imresize(shared_datasets: Path) -> None:
     assert '10,970 | 0 | `scripts/check_imresize.py`' in (ROOT / 'README.md').read_text(encoding='utf-8')
     printed = run([sys.executable, script, set5 / 'HR', set5 / 'LR_bicubic_matlab/X4', 3], status=1)
     assert printed.startswith('There is no ')
+
+
+def test_benchmark_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Less quality is less PSNR, whatever the weights; the images without JPEG are compare's."""
+    write_photo('chelsea.png', tmp_path / 'photos/cat.png', (60, 100, 120, 160))
+    write_photo('coffee.png', tmp_path / 'photos/coffee.png', (100, 200, 127, 101))
+    make_benchmark(tmp_path / 'photos', tmp_path / 'datasets/Set5', [4])
+    weights = save_network(tmp_path / 'mine.pth')
+    arguments = ['--scale', '4', '--benchmarks', str(tmp_path / 'datasets'), '--weights', str(weights)]
+    monkeypatch.setattr(sys, 'argv', ['benchmark_jpeg.py', *arguments])
+    benchmark_jpeg.main()
+    rows = re.findall(r'│ Set5 +│ (\w+(?: JPEG)?) +│ ([\d.]+) +│ ([\d.]+) +│ ([\d.]+) +│', capsys.readouterr().out)
+    assert [name for name, *_ in rows] == ['40', '60', '75', '90', 'no JPEG']
+    for psnrs in list(zip(*rows))[1:]:
+        assert sorted(map(float, psnrs)) == list(map(float, psnrs))
+    (benchmark,) = quality.find_benchmarks(tmp_path / 'datasets', 4)
+    for psnr, net in zip(rows[-1][2:], (pretrained.load_pretrained(4), pretrained.load_network(weights))):
+        scores = quality.evaluate_network(net, 1, '', benchmark, tmp_path / psnr, '')
+        assert float(psnr) == pytest.approx(quality.means(scores)[0], abs=0.006)
+
+    for wrong, message in (('srsenet_x2', 'srsenet_x2 enlarges x2, not x4'), ('gone.pth', 'No such file.*gone')):
+        monkeypatch.setattr(sys, 'argv', ['benchmark_jpeg.py', *arguments[:-1], wrong])
+        with pytest.raises(SystemExit, match=f'error: .*{message}'):
+            benchmark_jpeg.main()
 
 
 @pytest.mark.slow

@@ -109,6 +109,47 @@ def test_values_of_the_plugins_options(
         parse(opt, tmp_path, monkeypatch)  # ~ stands for the default
 
 
+@pytest.mark.parametrize(
+    ('option', 'wrong', 'words'),
+    [
+        ('quality', [75, [75], [95, 30], [0, 50], [30, 101], [30.0, 95], ['30', 95], [True, 95]], 'the lowest and'),
+        ('noise', [3, [3, 0], [-1, 3], [0, float('nan')], [0, '3']], 'the lowest and'),
+        ('clean', [-0.1, 1.1, '0.1', True, [0.1]], 'a number from 0 to 1'),
+        ('noisy', [2, False], 'a number from 0 to 1'),
+    ],
+)
+def test_jpeg(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, wrong: list[Any], words: str
+) -> None:
+    jpeg = opt['datasets']['train']['jpeg'] = {'quality': [30, 95], 'clean': 0, 'noise': [0, 3], 'noisy': 1}
+    parse(opt, tmp_path, monkeypatch)
+    for value in wrong:
+        jpeg[option] = value
+        message = refusal(opt, tmp_path, monkeypatch)
+        assert message.startswith(f'  datasets: train: jpeg: {option}: {value!r} is not {words}'), message
+        assert len(message.splitlines()) == 1
+    jpeg[option] = None if option != 'quality' else [95, 95]
+    parse(opt, tmp_path, monkeypatch)  # ~ stands for the default
+
+
+def test_jpeg_in_the_wrong_place(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, val = opt['datasets']['train'], opt['datasets']['val']
+    for jpeg in ({}, 75, {'clean': 0.1}, {'quality': None}):
+        train['jpeg'] = jpeg
+        message = '  datasets: train: jpeg has no quality, such as quality: [30, 95].'
+        assert refusal(opt, tmp_path, monkeypatch) == message
+    train['jpeg'] = {'quality': [30, 95], 'qualty': [30, 95]}
+    assert refusal(opt, tmp_path, monkeypatch) == (
+        '  datasets: train: jpeg has no option qualty; there are quality, clean, noise, noisy.'
+    )
+    train['jpeg'], val['jpeg'] = None, {'quality': [30, 95]}
+    message = '  datasets: val: jpeg is for the training patches of PairedLmdbDataset. Nothing reads it here.'
+    assert refusal(opt, tmp_path, monkeypatch) == message
+    val['type'] = 'SingleImageDataset'  # of a project, which may read it
+    del opt['val']['metrics']
+    parse(opt, tmp_path, monkeypatch)
+
+
 def test_the_same_names_are_free_in_other_models(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opt |= {'model_type': 'SRModel', 'train': {'amp': 'a project of its own', 'compile': 3}}
     parse(opt, tmp_path, monkeypatch)

@@ -16,6 +16,7 @@ from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.compare import quality
 from srsenet_plugin.inference import upscaler
 from srsenet_plugin.inference.upscaler import Upscaler
+from srsenet_plugin.weights import pretrained
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +80,7 @@ def test_opaque_images_stay_opaque(weights: Path, photo: NDArray[np.uint8]) -> N
     assert np.array_equal(sr[..., :3], Upscaler(4, weights)(photo))
 
 
-@pytest.mark.parametrize('scale', [2, 4, 8])
+@pytest.mark.parametrize('scale', pretrained.scales())
 @pytest.mark.parametrize('channels', [[0, 1, 2, 3], [0, 3]], ids=['colour', 'grey'])
 @pytest.mark.parametrize('edge', ['soft', 'hard'])
 def test_hidden_colour_does_not_show(scale: int, channels: list[int], edge: str) -> None:

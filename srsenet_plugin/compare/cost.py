@@ -1,9 +1,13 @@
-"""What a network costs: parameters, layers, multiply-adds, activations, time and memory for an image of 1280x720."""
+"""What a network costs: parameters, layers, multiply-adds, activations, time and memory.
+
+For an output of 1280x720, and for an RGB image of a square of LR pixels, such as the 256x256 of NTIRE's challenges.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import subprocess
 import sys
 import warnings
@@ -17,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.data.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from srsenet_plugin.machine.timing import interleaved_medians
 
 OUTPUT_HEIGHT, OUTPUT_WIDTH = 720, 1280
@@ -31,7 +37,7 @@ class Complexity:
     Attributes:
         params: Parameters.
         layers: Convolutions and transposed convolutions, as Table I counts them: a recursive one once.
-        macs: Multiply-adds, by mmengine's analysis.
+        macs: Multiply-adds, by mmengine's analysis, which counts operations of norms and pools besides.
         activations: Values that convolutions and matrix products put out, by mmengine's analysis.
     """
 
@@ -41,27 +47,65 @@ class Complexity:
     activations: int
 
 
-def lr_image(channels: int, scale: int, device: torch.device | None = None) -> Tensor:
-    """The LR image for an output of at least 1280x720, shape (1, channels, H, W)."""
+@dataclass(frozen=True)
+class SquareCost:
+    """What an RGB image of ``side`` x ``side`` LR pixels costs, whatever the network's own channels are.
+
+    Attributes:
+        side: Height and width in LR pixels.
+        macs: Multiply-adds, which NTIRE's reports call FLOPs.
+        activations: As in :class:`Complexity`.
+        latency: Median seconds; None if it was not timed.
+    """
+
+    side: int
+    macs: int
+    activations: int
+    latency: float | None = None
+
+
+class InColour(nn.Module):
+    """A network for RGB images, made of one for Y and bicubic interpolation of CbCr.
+
+    Args:
+        net: The network for Y.
+        scale: Its scale.
+    """
+
+    def __init__(self, net: nn.Module, scale: int) -> None:
+        super().__init__()
+        self.net = net
+        self.enlarge = BicubicEnlarge(scale)
+        self.window_size = getattr(net, 'window_size', 1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Maps (N, 3, H, W) to (N, 3, scale * H, scale * W)."""
+        ycbcr = rgb_to_ycbcr(rgb)
+        return ycbcr_to_rgb(torch.cat([self.net(ycbcr[:, :1]), self.enlarge(ycbcr[:, 1:])], 1))
+
+
+def lr_image(channels: int, scale: int, device: torch.device | None = None, side: int | None = None) -> Tensor:
+    """The LR image for an output of at least 1280x720, or that of ``side``; shape (1, channels, H, W)."""
     generator = torch.Generator().manual_seed(0)
-    size = (-(-OUTPUT_HEIGHT // scale), -(-OUTPUT_WIDTH // scale))
+    size = (side, side) if side else (-(-OUTPUT_HEIGHT // scale), -(-OUTPUT_WIDTH // scale))
     return torch.rand(1, channels, *size, generator=generator).to(device)
 
 
-def complexity(net: nn.Module, channels: int, scale: int) -> Complexity:
-    """Counts by mmengine's analysis, which sends an image through the network.
+def complexity(net: nn.Module, channels: int, scale: int, side: int | None = None) -> Complexity:
+    """Counts by mmengine's analysis, which sends an image through the network: that of :func:`lr_image`.
 
     It keeps all that is computed on the way, which large networks have no memory for at 1280x720. So it is done with
     three small images. If their counts are a constant and so much for each pixel, as those of all convolutional
     networks are, that gives the count exactly; otherwise the large image is sent after all.
     """
     window = getattr(net, 'window_size', 1)
-    height, width = (-(-side // window) * window for side in lr_image(channels, scale).shape[2:])
-    side = -(-SMALL_SIDE // window) * window
-    one, two, four = (_count(net, channels, *size) for size in ((side, side), (side, 2 * side), (2 * side, 2 * side)))
+    height, width = (-(-length // window) * window for length in lr_image(channels, scale, side=side).shape[2:])
+    small = -(-SMALL_SIDE // window) * window
+    sizes = (small, small), (small, 2 * small), (2 * small, 2 * small)
+    one, two, four = (_count(net, channels, *size) for size in sizes)
     if all(c - a == 3 * (b - a) for a, b, c in zip(one, two, four)):
-        pixels = height * width - side**2
-        macs, activations = (a + (b - a) * pixels // side**2 for a, b in zip(one, two))
+        pixels = height * width - small**2
+        macs, activations = (a + (b - a) * pixels // small**2 for a, b in zip(one, two))
     else:
         macs, activations = _count(net, channels, height, width)
     return Complexity(
@@ -75,11 +119,17 @@ def complexity(net: nn.Module, channels: int, scale: int) -> Complexity:
 def _count(net: nn.Module, channels: int, height: int, width: int) -> tuple[int, int]:
     """Multiply-adds and activations for an LR image."""
     from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer
+    from mmengine.analysis.jit_handles import get_shape
+
+    def of_matmul(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        # mmengine's own takes the size of the first factor for that of the product, which may be broadcast.
+        return math.prod(get_shape(outputs[0])) * get_shape(inputs[0])[-1]
 
     inputs = (torch.rand(1, channels, height, width),)
     with _quiet():
         counts = []
-        for analyzer in (FlopAnalyzer(net, inputs), ActivationAnalyzer(net, inputs)):
+        flops = FlopAnalyzer(net, inputs).set_op_handle('aten::matmul', of_matmul)
+        for analyzer in (flops, ActivationAnalyzer(net, inputs)):
             analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
             counts.append(int(analyzer.total()))
     return counts[0], counts[1]
@@ -98,19 +148,20 @@ def _quiet() -> Iterator[None]:
 
 
 def latencies(
-    nets: Mapping[str, tuple[nn.Module, int]], scale: int, device: torch.device
+    nets: Mapping[str, tuple[nn.Module, int]], scale: int, device: torch.device, side: int | None = None
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Median seconds for an output of 1280x720, in float32.
+    """Median seconds for an output of 1280x720, or for the LR image of ``side``, in float32.
 
     Args:
         nets: Networks and their channels, by name.
         scale: Scale.
         device: Where to run them.
+        side: As :func:`lr_image` takes it.
 
     Returns:
         Seconds by name; and what went wrong, by name.
     """
-    imgs = {name: lr_image(channels, scale, device) for name, (_, channels) in nets.items()}
+    imgs = {name: lr_image(channels, scale, device, side) for name, (_, channels) in nets.items()}
     problems: dict[str, str] = {}
 
     def run(name: str) -> None:
@@ -124,7 +175,9 @@ def latencies(
             problems[name] = f'{type(error).__name__}: {error}'.partition('\n')[0]
 
     with torch.no_grad(), _quiet():
-        seconds = interleaved_medians({name: partial(run, name) for name in nets}, ROUNDS, f'time x{scale}')
+        seconds = interleaved_medians(
+            {name: partial(run, name) for name in nets}, ROUNDS, f'time x{scale}' + f' {side}x{side}' * bool(side)
+        )
     return {name: median for name, median in seconds.items() if name not in problems}, problems
 
 

@@ -12,14 +12,17 @@ import numpy as np
 from basicsr.metrics.metric_util import to_y_channel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from srsenet_plugin.compare.quality import Benchmark, Scores, read_bgr
-from srsenet_plugin.compare.table import Row
+from srsenet_plugin.compare.significance import Difference, with_reference
+from srsenet_plugin.compare.table import Row, by_image
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.whole_files import whole_file
 
 MAX_PANELS = 3  # benchmarks in a picture
+DOWN = {'arrowstyle': '->'}  # to what is below the picture
 
 # Both together are a crop's side: enough HR pixels at x2, and enough LR pixels at x8.
 CROP_HR_PIXELS, CROP_LR_PIXELS = 32, 16
@@ -27,6 +30,9 @@ CROP_HR_PIXELS, CROP_LR_PIXELS = 32, 16
 
 def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence[str], scale: int) -> bool:
     """Draws a panel for each of the first benchmarks, with a bubble for each network; its area grows with parameters.
+
+    Bars are 95 % intervals of the difference from the reference. The axis fits the networks: bicubic interpolation, if
+    it lies far below, is named at the edge.
 
     Returns:
         False if no network has both a time and a score, so that there is nothing to draw.
@@ -43,24 +49,59 @@ def draw_psnr_against_time(path: Path, rows: Sequence[Row], benchmarks: Sequence
     if not panels:
         return False
     figure = Figure(figsize=(5 * len(panels), 4.5), layout='constrained')
+    differences = with_reference(by_image(rows), benchmarks)
     for axes, (name, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        to_reference = {found.second: found for found in differences if found.benchmark == name}
+        bars = {method: _bar(psnr, to_reference.get(method)) for method, _, psnr, _ in points}
+        networks = [point for point in points if point[3]] or points
+        levels = [psnr for _, _, psnr, _ in networks]
+        margin = max(0.2 * (max(levels) - min(levels)), 0.05)
+        bottom = min(levels) - margin
+        axes.set_ylim(bottom, max(psnr for _, _, psnr, _ in points) + margin)
         # Names stand above and below by turns, so that those of networks equally fast and good do not overlap.
         for place, (method, milliseconds, psnr, params) in enumerate(sorted(points, key=itemgetter(1))):
             area = 20 + params / 1e3
+            if psnr < bottom:
+                text = f'{method}\n{psnr:.2f} dB'
+                axes.annotate(
+                    text,
+                    (milliseconds, bottom),
+                    xytext=(0, 22),
+                    textcoords='offset points',
+                    ha='center',
+                    arrowprops=DOWN,
+                )
+                continue
+            axes.vlines(milliseconds, *bars[method], alpha=0.6)
             axes.scatter(milliseconds, psnr, s=area, alpha=0.6)
             up, align = (1, 'bottom') if place % 2 else (-1, 'top')
             offset = (0, up * (sqrt(area) / 2 + 2))
             axes.annotate(
-                method, (milliseconds, psnr), xytext=offset, textcoords='offset points', ha='center', va=align
+                method,
+                (milliseconds, psnr),
+                xytext=offset,
+                textcoords='offset points',
+                ha='center',
+                va=align,
+                path_effects=[withStroke(linewidth=3, foreground='white')],
             )
+        times = [milliseconds for _, milliseconds, _, _ in points]
         axes.set_xscale('log')
-        axes.margins(0.2)
+        axes.set_xlim(min(times) / 2, max(times) * 2)
         axes.set_xlabel('ms for 1280x720')
         axes.set_ylabel('PSNR on Y (dB)')
         axes.set_title(f'{name} x{scale}')
         axes.grid(alpha=0.3)
     _save(figure, path)
     return True
+
+
+def _bar(psnr: float, to_reference: Difference | None) -> tuple[float, float]:
+    """The reference's PSNR less both ends of the interval; the PSNR alone for the reference."""
+    if to_reference is None or to_reference.low is None or to_reference.high is None:
+        return psnr, psnr
+    reference = psnr + to_reference.mean
+    return reference - to_reference.high, reference - to_reference.low
 
 
 def draw_crops(
@@ -107,23 +148,35 @@ def draw_crops(
 
 def _hardest_crop(benchmark: Benchmark, keys: Collection[str]) -> tuple[str, tuple[slice, slice]]:
     """Of some images, the one and the square of it in which the bicubic image of the LR differs most from the GT."""
-    scale = benchmark.scale
-    side = CROP_HR_PIXELS + CROP_LR_PIXELS * scale
-    worst = (-1.0, '', 0, 0)
+    side = CROP_HR_PIXELS + CROP_LR_PIXELS * benchmark.scale
+    found = {}
     for key, (gt_path, lr_path) in benchmark.pairs.items():
-        if key not in keys:
-            continue
-        gt = read_bgr(gt_path)
-        error = (to_y_channel(imresize(read_bgr(lr_path), scale)) - to_y_channel(gt)).astype(np.float64)[..., 0] ** 2
-        size = min(side, *gt.shape[:2])
-        means = cv2.boxFilter(error, -1, (size, size), anchor=(0, 0))[
-            : gt.shape[0] - size + 1, : gt.shape[1] - size + 1
-        ]
-        top, left = np.unravel_index(means.argmax(), means.shape)
-        worst = max(worst, (float(means.max()), key, int(top), int(left)))
-    _, key, top, left = worst
-    top, left = (int(start) // scale * scale for start in (top, left))  # whole LR pixels
-    return key, (slice(top, top + side), slice(left, left + side))
+        if key in keys:
+            found[key] = hardest_square(read_bgr(gt_path), read_bgr(lr_path), benchmark.scale, side)
+    key = max(found, key=lambda key: found[key][0])
+    return key, found[key][1]
+
+
+def hardest_square(
+    gt: NDArray[np.uint8], lr: NDArray[np.uint8], scale: int, side: int
+) -> tuple[float, tuple[slice, slice]]:
+    """The square of an image in which the bicubic image of the LR differs most from the GT.
+
+    Args:
+        gt: GT image in BGR.
+        lr: LR image in BGR.
+        scale: Scale.
+        side: Height and width in HR pixels, or more than the image has.
+
+    Returns:
+        The mean squared error of Y there; its rows and columns, which begin at whole LR pixels.
+    """
+    height, width = gt.shape[:2]
+    size = min(side, height, width)
+    error = (to_y_channel(imresize(lr, scale)) - to_y_channel(gt)).astype(np.float64)[..., 0] ** 2
+    means = cv2.boxFilter(error, -1, (size, size), anchor=(0, 0))[: height - size + 1, : width - size + 1]
+    top, left = (int(start) // scale * scale for start in np.unravel_index(means.argmax(), means.shape))
+    return float(means.max()), (slice(top, min(top + side, height)), slice(left, min(left + side, width)))
 
 
 def _show(axes: object, bgr: NDArray[np.uint8], caption: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +16,19 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.metrics.metric_util import to_y_channel
 from basicsr.utils.color_util import bgr2ycbcr, ycbcr2bgr
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from srsenet_plugin.compare.protocols import SSIM_WINDOWS, UINT8, Channel, Protocol
 from srsenet_plugin.data.imresize import imresize
+from srsenet_plugin.data.resizers import RESIZERS, Y_ALONE
 from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.prepare.benchmarks import NUM_IMAGES
 from srsenet_plugin.prepare.source_images import SUFFIXES
 
-SSIM_WINDOW = 11
-"""Height and width in pixels; BasicSR takes SSIM where the whole window lies in the image."""
+UNROUNDED_LR = ('double', 'ycbcr')
+"""LR images of protocols that :func:`upscale` makes itself, since they are not of 8 bits."""
 
 Scores = dict[str, tuple[float, float]]
 """PSNR (dB) and SSIM of each image, by its key."""
@@ -85,98 +88,160 @@ def _benchmark(gt_folder: Path, scale: int) -> Benchmark:
     return Benchmark(gt_folder.parent.name, scale, pairs)
 
 
-PROTOCOLS = {
-    'uint8': 'LR images of 8 bits, as srsenet prepare makes them',
-    'double': "LapSRN's authors': LR images and results are not rounded",
-    'ycbcr': "the authors' of SRCNN, FSRCNN and VDSR: LR images are made from rounded YCbCr but not rounded, "
-    'Y of results and GT images is rounded',
-}
-"""How networks are evaluated, by name."""
+def score(img: NDArray, gt: NDArray[np.uint8], scale: int, protocol: Protocol = UINT8) -> tuple[float, float]:
+    """PSNR and SSIM by a protocol.
 
-AUTHORS_PROTOCOLS = {
-    **dict.fromkeys(('SelfExSR', 'SRCNN', 'FSRCNN', 'VDSR', 'DRCN'), 'ycbcr'),
-    'LapSRN': 'double',
-}
-"""The protocols of the authors' own figures, by method, which Table I repeats. Others are evaluated by ``uint8``."""
-
-
-def score(img: NDArray, gt: NDArray[np.uint8], scale: int, protocol: str = 'uint8') -> tuple[float, float]:
-    """PSNR and SSIM as BasicSR computes them on Y, ``scale`` pixels left out at the edges.
-
-    Y of the GT image is not rounded, as in the evaluation code of LapSRN, whose figures Table I takes over. BasicSR's
-    validators round it where the dataset gives Y (``color: y``), which costs up to 0.04 dB at x2.
+    On Y they are computed as BasicSR computes them. By default Y of the GT image is not rounded, as in the evaluation
+    code of LapSRN, whose figures Table I takes over. BasicSR's validators round it where the dataset gives Y
+    (``color: y``), which costs up to 0.04 dB at x2.
 
     Args:
         img: Shape (H, W) for Y, or (H, W, 3) for BGR; range [0, 255].
         gt: Shape (H, W, 3), BGR, uint8.
-        scale: Pixels to leave out at each edge.
-        protocol: One of :data:`PROTOCOLS`; with ``ycbcr`` Y is rounded.
+        scale: Scale of the LR image.
+        protocol: How to score.
 
     Returns:
-        PSNR in dB, SSIM.
+        PSNR in dB, infinite for equal images; SSIM.
 
     Raises:
-        ValueError: The sizes differ, or one is below :func:`smallest_side`.
+        ValueError: The sizes differ, or one is below the protocol's ``smallest_side``; or the image holds Y alone, and
+            the protocol scores another channel.
     """
+    img, gt = protocol.crop(img), protocol.crop(gt)
     if img.shape[:2] != gt.shape[:2]:
         raise ValueError(f'is {img.shape[1]}x{img.shape[0]}, but the GT image {gt.shape[1]}x{gt.shape[0]}')
-    if _too_small(gt, scale):
+    if too_small(gt, scale, protocol):
         raise ValueError(f'is {gt.shape[1]}x{gt.shape[0]}, too small to be scored at x{scale}')
-    y, gt_y = (to_y_channel(plane)[..., 0] if plane.ndim == 3 else plane for plane in (img, gt))
-    if protocol == 'ycbcr':
-        y, gt_y = np.round(y), np.round(gt_y)
-    return float(calculate_psnr(y, gt_y, scale)), float(calculate_ssim(y, gt_y, scale))
+    border = protocol.border(scale)
+    rounds_y = protocol.rounds_y == 'yes' or (protocol.rounds_y == 'where the result is Y' and img.ndim == 2)
+
+    def planes(channel: Channel) -> dict[str, NDArray[np.float64]]:
+        found = {name: _channel(plane, channel) for name, plane in (('img', img), ('img2', gt))}
+        return {name: np.round(plane) if rounds_y and channel != 'RGB' else plane for name, plane in found.items()}
+
+    of_psnr = planes(protocol.channel)
+    of_ssim = planes(protocol.ssim_channel) if protocol.ssim_channel else of_psnr
+    ssim = calculate_ssim if protocol.ssim_window == 'gaussian' else _uniform_ssim
+    return float(calculate_psnr(**of_psnr, crop_border=border)), float(ssim(**of_ssim, crop_border=border))
 
 
-def smallest_side(scale: int) -> int:
-    """Pixels that height and width need at least for a score: the edges that are left out, and a window of SSIM."""
-    return 2 * scale + SSIM_WINDOW
+def _channel(img: NDArray, channel: Channel) -> NDArray[np.float64]:
+    """Shape (H, W), or (H, W, 3) for RGB."""
+    if img.ndim == 2 and channel != 'Y':
+        raise ValueError(f'holds Y alone, which {channel} cannot be made of')
+    if channel == 'Y' and img.ndim == 3:
+        return to_y_channel(img)[..., 0].astype(np.float64)
+    return img @ (0.114, 0.587, 0.299) if channel == 'JPEG Y' else img.astype(np.float64)
 
 
-def _too_small(gt: NDArray[np.uint8], scale: int) -> bool:
-    return min(gt.shape[:2]) < smallest_side(scale)
+def _uniform_ssim(img: NDArray[np.float64], img2: NDArray[np.float64], crop_border: int) -> float:
+    """SSIM as scikit-image computes it by default for a range of 255: means and covariances of 7x7 pixels."""
+    side = SSIM_WINDOWS['uniform']
+    pixels = side**2
+    height, width = img.shape[:2]
+    inner = (slice(crop_border, height - crop_border), slice(crop_border, width - crop_border))
+
+    def mean(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        return cv2.blur(plane, (side, side))[side // 2 : -(side // 2), side // 2 : -(side // 2)].astype(np.float64)
+
+    x, y = (np.ascontiguousarray(plane[inner]) for plane in (img, img2))
+    mean_x, mean_y = mean(x), mean(y)
+    var_x, var_y, cov = (
+        (mean(a * b) - mean_a * mean_b) * pixels / (pixels - 1)
+        for a, b, mean_a, mean_b in ((x, x, mean_x, mean_x), (y, y, mean_y, mean_y), (x, y, mean_x, mean_y))
+    )
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    ssim = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return float(ssim.mean())
+
+
+def too_small(gt: NDArray, scale: int, protocol: Protocol) -> bool:
+    """Whether a GT image has fewer pixels on a side than a score needs."""
+    return min(protocol.crop(gt).shape[:2]) < protocol.smallest_side(scale)
 
 
 def upscale(
-    net: nn.Module, channels: int, lr: NDArray[np.uint8], scale: int, protocol: str = 'uint8'
+    net: nn.Module,
+    channels: int,
+    lr: NDArray[np.uint8],
+    scale: int,
+    protocol: Protocol = UINT8,
+    lr_y: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray, NDArray[np.uint8]]:
     """Upscales an image by a network for Y, with bicubic CbCr, or for RGB.
 
     Args:
         net: The network, in eval mode.
         channels: 1 or 3, channels of its images.
-        lr: The LR image in BGR, shape (H, W, 3); with protocols other than ``uint8`` the GT image, which is shrunk.
+        lr: The LR image in BGR, shape (H, W, 3); with protocols whose LR images are not rounded the GT image, which is
+            shrunk.
         scale: Scale.
-        protocol: One of :data:`PROTOCOLS`.
+        protocol: Says how LR images are made, and whether results are rounded.
+        lr_y: Y of the LR image, shape (H, W), for a network for Y. Default: that of ``lr``.
 
     Returns:
         The image to be scored, Y (H, W) or BGR (H, W, 3), range [0, 255]; and the BGR image, uint8.
 
     Raises:
-        ValueError: The protocol is ``ycbcr``, but the network takes RGB images.
+        ValueError: LR images are made of YCbCr, but the network takes RGB images.
     """
     img = lr.astype(np.float32) / 255
     if channels == 3:
-        if protocol == 'ycbcr':
-            raise ValueError('the protocol ycbcr is for networks of Y; this one takes RGB images')
-        out = _forward(net, (imresize(img, 1 / scale) if protocol == 'double' else img)[..., ::-1])[..., ::-1]
+        if protocol.lr == 'ycbcr':
+            raise ValueError(f'the protocol {protocol.name} is for networks of Y; this one takes RGB images')
+        out = _forward(net, (imresize(img, 1 / scale) if protocol.lr == 'double' else img)[..., ::-1])[..., ::-1]
         bgr = _to_uint8(out)
-        return (np.clip(out * 255, 0, 255) if protocol == 'double' else bgr), bgr
+        return (bgr if protocol.rounds_results else np.clip(out * 255, 0, 255)), bgr
     ycbcr = bgr2ycbcr(img)
-    if protocol == 'ycbcr':
+    if protocol.lr == 'ycbcr':
         ycbcr = _to_uint8(ycbcr).astype(np.float32) / 255
-    if protocol != 'uint8':
+    if protocol.lr in UNROUNDED_LR:
         ycbcr = imresize(ycbcr, 1 / scale)
+    if lr_y is not None:
+        ycbcr[..., 0] = lr_y.astype(np.float32) / 255
     y = _forward(net, ycbcr[..., :1])[..., 0]
     rounded = _to_uint8(y)
     ycbcr = imresize(ycbcr, scale)
-    if protocol == 'ycbcr':
+    if protocol.lr == 'ycbcr':
         ycbcr = _to_uint8(ycbcr).astype(np.float32) / 255
     ycbcr[..., 0] = rounded.astype(np.float32) / 255
     bgr = _to_uint8(ycbcr2bgr(ycbcr))
-    if protocol == 'ycbcr':
+    if protocol.lr == 'ycbcr' or protocol.channel != 'Y':
         return bgr, bgr
-    return (np.clip(y * 255.0, 0, 255) if protocol == 'double' else rounded).astype(np.float64), bgr
+    return (rounded if protocol.rounds_results else np.clip(y * 255.0, 0, 255)).astype(np.float64), bgr
+
+
+def upscale_gt(
+    net: nn.Module,
+    channels: int,
+    gt: NDArray[np.uint8],
+    scale: int,
+    protocol: Protocol,
+    lr: NDArray[np.uint8] | None = None,
+) -> tuple[NDArray, NDArray[np.uint8]]:
+    """As :func:`upscale`, of the LR image that the protocol makes of a GT image.
+
+    Args:
+        net: The network, in eval mode.
+        channels: 1 or 3, channels of its images.
+        gt: Shape (H, W, 3), BGR, both sides multiples of the scale.
+        scale: Scale.
+        protocol: Says how LR images are made.
+        lr: The LR image that MATLAB makes of the whole GT image, if it is there.
+    """
+    part = protocol.crop(gt)
+    if protocol.lr in UNROUNDED_LR:
+        return upscale(net, channels, part, scale, protocol)
+    rgb = np.ascontiguousarray(part[..., ::-1])
+    if protocol.lr == Y_ALONE:
+        if channels == 3:
+            raise ValueError('LR images of Y alone are for networks of Y; this one takes RGB images')
+        colours = RESIZERS['MATLAB'](rgb, scale)[..., ::-1]
+        return upscale(net, channels, colours, scale, protocol, RESIZERS[Y_ALONE](rgb, scale))
+    if lr is None or protocol.lr != 'MATLAB' or part.shape != gt.shape:
+        lr = RESIZERS[protocol.lr](rgb, scale)[..., ::-1]
+    return upscale(net, channels, lr, scale, protocol)
 
 
 def _forward(net: nn.Module, img: NDArray) -> NDArray[np.float32]:
@@ -198,7 +263,7 @@ def evaluate_network(
     benchmark: Benchmark,
     folder: Path,
     label: str,
-    protocol: str = 'uint8',
+    protocol: Protocol = UINT8,
 ) -> Scores:
     """Upscales a benchmark into a folder and scores the images, or reads their scores if it has been done.
 
@@ -212,7 +277,7 @@ def evaluate_network(
         benchmark: What to upscale.
         folder: Folder of the upscaled images and their scores. Of the same key, they are taken as they are.
         label: Name for the progress bar.
-        protocol: One of :data:`PROTOCOLS`.
+        protocol: How to make and score images.
     """
     key = f'{key} {protocol}'
     stored = _stored_scores(key, folder)
@@ -221,12 +286,14 @@ def evaluate_network(
     folder.mkdir(parents=True, exist_ok=True)
     scores: Scores = {}
     digests: dict[str, str] = {}
-    for name, (gt_path, lr) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
-        gt = read_bgr(gt_path)
-        if _too_small(gt, benchmark.scale):
+    for name, (gt_path, lr_path) in tqdm(benchmark.pairs.items(), label, unit='image', leave=False):
+        gt, lr = read_bgr(gt_path), read_bgr(lr_path)
+        if too_small(gt, benchmark.scale, protocol):
             continue
-        scored, bgr = upscale(net, channels, read_bgr(lr) if protocol == 'uint8' else gt, benchmark.scale, protocol)
+        scored, bgr = upscale_gt(net, channels, gt, benchmark.scale, protocol, lr)
         scores[name] = score(scored, gt, benchmark.scale, protocol)
+        if bgr.shape != gt.shape:  # pictures show whole images
+            bgr = upscale(net, channels, lr, benchmark.scale)[1]
         png = cv2.imencode('.png', bgr)[1].tobytes()
         digests[name] = hashlib.sha256(png).hexdigest()
         with whole_file(folder / f'{name}.png') as part:
@@ -253,7 +320,7 @@ def _stored_scores(key: str, folder: Path) -> Scores | None:
 
 
 def evaluate_images(
-    folder: Path, benchmark: Benchmark, protocol: str = 'uint8'
+    folder: Path, benchmark: Benchmark, protocol: Protocol = UINT8
 ) -> tuple[Scores, dict[str, Path]] | None:
     """Scores finished images. Those that are too small for a score are left out.
 
@@ -261,7 +328,7 @@ def evaluate_images(
         folder: Holds a folder for each benchmark, itself or in ``visualization``, as BasicSR's tests leave them; or the
             images of this benchmark and no others. Names of images are for :func:`match_images`.
         benchmark: The benchmark that they are of.
-        protocol: One of :data:`PROTOCOLS`.
+        protocol: How to score them.
 
     Returns:
         Scores and files by key; None if there is nothing for the benchmark.
@@ -269,28 +336,64 @@ def evaluate_images(
     Raises:
         ValueError: An image is missing, cannot be read, or has another size.
     """
-    place = next(
-        (path for path in (folder / 'visualization' / benchmark.name, folder / benchmark.name) if path.is_dir()), None
-    )
-    images = match_images(benchmark.pairs, _image_files(place or folder))
-    if place is None and (len(_image_files(folder)) != len(images) or not all(map(len, images.values()))):
+    place = place_of(folder, benchmark.name)
+    images = match_images(benchmark.pairs, image_files(place or folder))
+    if place is None and (len(image_files(folder)) != len(images) or not all(map(len, images.values()))):
         return None
-    scores, files = {}, {}
     for name, found in images.items():
-        gt = read_bgr(benchmark.pairs[name][0])
-        if _too_small(gt, benchmark.scale):
-            continue
-        if len(found) != 1:
+        if len(found) != 1 and not too_small(read_bgr(benchmark.pairs[name][0]), benchmark.scale, protocol):
             raise ValueError(f'{place} holds {"several images" if found else "no image"} of {name}.')
-        files[name] = path = found[0]
+    files = {name: found[0] for name, found in images.items() if len(found) == 1}
+    scores = score_files(files, benchmark, protocol)
+    return scores, {name: files[name] for name in scores}
+
+
+def place_of(folder: Path, benchmark: str) -> Path | None:
+    """The folder of a benchmark's images in one of several benchmarks, if there is one."""
+    places = (folder / 'visualization' / benchmark, folder / benchmark)
+    return next((path for path in places if path.is_dir()), None)
+
+
+def score_files(files: Mapping[str, Path], benchmark: Benchmark, protocol: Protocol) -> Scores:
+    """Scores images of a benchmark by their keys. Those that are too small for a score are left out.
+
+    Raises:
+        ValueError: An image cannot be read, has another size, or holds Y alone and the protocol scores another channel.
+    """
+    gt_paths = {name: gt_path for name, (gt_path, _) in benchmark.pairs.items()}
+    of_y = hold_y(files.values(), gt_paths.values())
+    scores = {}
+    for name, path in files.items():
+        gt = read_bgr(gt_paths[name])
+        if too_small(gt, benchmark.scale, protocol):
+            continue
+        img = read_bgr(path)
         try:
-            scores[name] = score(read_bgr(path), gt, benchmark.scale, protocol)
+            scores[name] = score(img[..., 0] if of_y else img, gt, benchmark.scale, protocol)
         except ValueError as error:
             raise ValueError(f'{path} {error}') from None
-    return scores, files
+    return scores
 
 
-def _image_files(folder: Path) -> list[Path]:
+def hold_y(results: Iterable[Path], gts: Iterable[Path]) -> bool:
+    """Whether results are Y alone, as BasicSR's tests save them with ``color: y``: all grey, of GT images in colour."""
+    return are_grey(results) and not are_grey(gts)
+
+
+def are_grey(paths: Iterable[Path]) -> bool:
+    """Whether all files are grey."""
+    return all(map(_is_grey, paths))
+
+
+def _is_grey(path: Path) -> bool:
+    try:
+        with Image.open(path) as img:
+            return img.mode in ('1', 'L', 'LA')
+    except (OSError, SyntaxError, ValueError):
+        return False  # who reads it says what is wrong
+
+
+def image_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 

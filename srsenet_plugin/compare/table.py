@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from srsenet_plugin.compare.cost import Complexity
+from srsenet_plugin.compare.cost import Complexity, SquareCost
+from srsenet_plugin.compare.significance import Difference, Figures
 from srsenet_plugin.data.whole_files import whole_file
 
 
@@ -28,9 +30,15 @@ class Row:
         latency: Seconds for an output of 1280x720.
         memory: Bytes at the peak, for the same.
         scores: Mean PSNR (dB) and SSIM by benchmark.
+        rgb_scores: The same on RGB, where a network for RGB is compared.
         weights: Whose its weights are: ``published`` by its authors, ``the package's``, or ``given``; or ``none
             needed``, or ``finished images``; empty if there are none.
-        protocol: How it was evaluated: one of :data:`quality.PROTOCOLS`.
+        protocol: How it was evaluated: one of :data:`protocols.PROTOCOLS`.
+        images: PSNR and SSIM of each image, by benchmark and name.
+        square: What an RGB image of a square of LR pixels costs, if that was asked for.
+        machine: Where time and memory were measured; empty if they were not.
+        digests: Of ``weights`` (of finished images: the files), ``code``, and the images of each benchmark
+            (``Set5 HR``, ``Set5 LR``), whose values count and not their files.
         notes: Why scores are empty although weights were given, and which images they leave out.
         problems: What could not be measured, and why.
     """
@@ -40,8 +48,13 @@ class Row:
     latency: float | None = None
     memory: float | None = None
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rgb_scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     weights: str = ''
     protocol: str = 'uint8'
+    images: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    square: SquareCost | None = None
+    machine: str = ''
+    digests: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -64,6 +77,7 @@ def table1() -> list[dict[str, str]]:
 
 COSTS = ('params (k)', 'layers', 'MACs (G)', 'activations (M)')
 MEASURES = ('time (ms)', 'memory (MB)')
+SQUARE = ('MACs (G)', 'activations (M)', 'time (ms)')
 
 
 def cells(
@@ -82,35 +96,60 @@ def cells(
         Rows of equal length. What is not known is empty; nothing timed, no columns for it.
     """
     timed = any(row.latency is not None or row.memory is not None for row in rows)
-    columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *(MEASURES if timed else [])]
-    table = [[f'x{scale}', *columns, *(f'{name} PSNR / SSIM' for name in benchmarks)]]
+    sides = sorted({row.square.side for row in rows if row.square})
+    measures = [*(MEASURES if timed else ()), *(f'{side}x{side} RGB: {name}' for side in sides for name in SQUARE)]
+    columns = ['weights', *(['protocol'] if protocols else []), *COSTS, *measures]
+    on_rgb = [name for name in benchmarks if any(name in row.rgb_scores for row in rows)]
+    heads = (*(f'{name} PSNR / SSIM' for name in benchmarks), *(f'{name} on RGB' for name in on_rgb))
+    table = [[f'x{scale}', *columns, *heads]]
     theirs = published(scale) if paper and benchmarks else {}
     of_method = {row.method: row for row in rows}
     for method in dict.fromkeys([*theirs, *of_method]):
         row, figures = of_method.get(method), theirs.get(method)
         if row and (row.complexity or row.scores or row.problems):
             protocol = [row.protocol if row.scores else ''] if protocols else []
-            costs = _costs(row)[: len(COSTS) + (len(MEASURES) if timed else 0)]
+            costs = [*_counts(row), *(_measures(row) if timed else []), *(_square(row) if sides else [])]
             scores = [_score(row.scores.get(name)) for name in benchmarks]
+            scores += [_score(row.rgb_scores.get(name)) for name in on_rgb]
             table.append([method, row.weights, *protocol, *costs, *scores])
         empty = [''] * len(columns)
         if figures:
-            table.append([f'{method}, Table I', *empty, *(_score(figures.get(name), 2, 3) for name in benchmarks)])
+            scores = [_score(figures.get(name), 2, 3) for name in benchmarks] + [''] * len(on_rgb)
+            table.append([f'{method}, Table I', *empty, *scores])
         if row and figures:
             differences = [_difference(row.scores.get(name), figures.get(name)) for name in benchmarks]
             if any(differences):
-                table.append([f'{method}, difference', *empty, *differences])
+                table.append([f'{method}, difference', *empty, *differences, *([''] * len(on_rgb))])
     return table
 
 
-def _costs(row: Row) -> list[str]:
-    counts = ['', '', '', '']
-    if row.complexity:
-        params, layers, macs, activations = asdict(row.complexity).values()
-        counts = [f'{params / 1e3:.1f}', str(layers), f'{macs / 1e9:.1f}', f'{activations / 1e6:.1f}']
-    latency = '' if row.latency is None else f'{row.latency * 1e3:.0f}'
-    memory = '' if row.memory is None else f'{row.memory / 1e6:.0f}'
-    return [*counts, latency, memory]
+def _counts(row: Row) -> list[str]:
+    if not row.complexity:
+        return [''] * len(COSTS)
+    params, layers, macs, activations = asdict(row.complexity).values()
+    return [f'{params / 1e3:.1f}', str(layers), _billions(macs), _millions(activations)]
+
+
+def _measures(row: Row) -> list[str]:
+    return [_milliseconds(row.latency), '' if row.memory is None else f'{row.memory / 1e6:.0f}']
+
+
+def _square(row: Row) -> list[str]:
+    if not row.square:
+        return [''] * len(SQUARE)
+    return [_billions(row.square.macs), _millions(row.square.activations), _milliseconds(row.square.latency)]
+
+
+def _billions(count: int) -> str:
+    return f'{count / 1e9:.1f}'
+
+
+def _millions(count: int) -> str:
+    return f'{count / 1e6:.1f}'
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return '' if seconds is None else f'{seconds * 1e3:.0f}'
 
 
 def _score(score: tuple[float, float] | None, psnr_digits: int = 2, ssim_digits: int = 4) -> str:
@@ -148,8 +187,9 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     costs = ['params', 'layers', 'macs', 'activations', 'latency_s', 'memory_bytes']
-    figures = ['benchmark', 'psnr', 'ssim', 'table1_psnr', 'table1_ssim']
-    writer.writerow(['scale', 'method', 'weights', 'protocol', *costs, *figures, 'problems'])
+    costs += ['square_side', 'square_macs', 'square_activations', 'square_latency_s', 'machine']
+    scored = ['benchmark', 'psnr', 'ssim', 'rgb_psnr', 'rgb_ssim', 'table1_psnr', 'table1_ssim']
+    writer.writerow(['scale', 'method', 'weights', 'protocol', *costs, *scored, 'problems'])
     for scale, of_scale in rows.items():
         for row in of_scale:
             counts = list(asdict(row.complexity).values()) if row.complexity else [None] * 4
@@ -165,8 +205,11 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
                         *counts,
                         row.latency,
                         row.memory,
+                        *(asdict(row.square).values() if row.square else [None] * 4),
+                        row.machine,
                         name,
                         *score,
+                        *row.rgb_scores.get(name, (None, None)),
                         *theirs,
                         '; '.join(row.problems),
                     ]
@@ -174,13 +217,36 @@ def as_csv(rows: Mapping[int, Sequence[Row]]) -> str:
     return text.getvalue()
 
 
-def as_json(rows: Mapping[int, Sequence[Row]]) -> str:
-    """The same, nested: scale, method, values."""
-    nested = {
-        scale: {row.method: asdict(row) | {'table1': published(scale).get(row.method, {})} for row in of_scale}
-        for scale, of_scale in rows.items()
-    }
+def images_csv(rows: Mapping[int, Sequence[Row]]) -> str:
+    """A line for each scale, method, benchmark and image, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['scale', 'method', 'protocol', 'benchmark', 'image', 'psnr', 'ssim'])
+    for scale, of_scale in rows.items():
+        for row in of_scale:
+            for benchmark, scores in row.images.items():
+                for image, score in scores.items():
+                    writer.writerow([scale, row.method, row.protocol, benchmark, image, *score])
+    return text.getvalue()
+
+
+def as_json(rows: Mapping[int, Sequence[Row]], differences: Mapping[int, Sequence[Difference]]) -> str:
+    """The same, nested: scale, method, values; and each row's differences from the others, by benchmark and method."""
+    nested: dict[int, dict[str, dict[str, Any]]] = {}
+    for scale, of_scale in rows.items():
+        nested[scale] = {
+            row.method: asdict(row) | {'table1': published(scale).get(row.method, {}), 'differences': {}}
+            for row in of_scale
+        }
+        for found in differences[scale]:
+            own = nested[scale][found.first]['differences'].setdefault(found.benchmark, {})
+            own[found.second] = {'images': found.images, 'mean': found.mean, 'low': found.low, 'high': found.high}
     return json.dumps(nested, indent=2)
+
+
+def by_image(rows: Sequence[Row]) -> Figures:
+    """What :mod:`srsenet_plugin.compare.significance` compares."""
+    return {row.method: row.images for row in rows}
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from torchvision.transforms.functional import normalize
 
 from srsenet_plugin.data.colour import rgb_to_y
 from srsenet_plugin.data.draws import random_of
+from srsenet_plugin.data.jpeg import JpegPatches
 from srsenet_plugin.data.manifest import read_manifest
 from srsenet_plugin.data.mapped_lmdb import MappedLmdb
 
@@ -35,7 +36,8 @@ class PairedLmdbDataset(PairedImageDataset):
     module ``random``, as in ``PairedImageDataset``.
 
     Args:
-        opt: Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``.
+        opt: Options of ``PairedImageDataset``, with ``io_backend: type: lmdb``. In training, ``jpeg`` gives the
+            arguments of :class:`~srsenet_plugin.data.jpeg.JpegPatches` for LQ patches that were saved as JPEG.
 
     Raises:
         ValueError: ``io_backend`` is another one, ``color`` does not fit the LMDBs, or one of them is damaged.
@@ -54,6 +56,8 @@ class PairedLmdbDataset(PairedImageDataset):
             raise ValueError(f'LMDBs of Y come in pairs and need color: y; got {colours}, color: {opt.get("color")}.')
         self._gt_values = MappedLmdb(self.gt_folder)
         self._lq_values = MappedLmdb(self.lq_folder)
+        jpeg = {name: value for name, value in (opt.get('jpeg') or {}).items() if value is not None}
+        self._jpeg = JpegPatches(**jpeg) if jpeg else None
         for path in self.paths:
             for folder, values in ((self.gt_folder, self._gt_values), (self.lq_folder, self._lq_values)):
                 if path['gt_path'] not in values:
@@ -76,9 +80,15 @@ class PairedLmdbDataset(PairedImageDataset):
         flips = (False, False, False)
         if self.opt['phase'] == 'train':
             rng = random_of(index)
-            gt, lq = _crop_pair(gt, lq, self.opt['gt_size'], scale, rng, f'{self.gt_folder}: {key}')
+            gt_size, lq_size = self.opt['gt_size'], self.opt['gt_size'] // scale
+            top, left = _draw_place(gt, lq, gt_size, scale, rng, f'{self.gt_folder}: {key}')
+            gt = gt[top * scale :, left * scale :][:gt_size, :gt_size]
             hflip, rotation = self.opt['use_hflip'], self.opt['use_rot']
             flips = tuple(wanted and rng.random() < 0.5 for wanted in (hflip, rotation, rotation))
+            if self._jpeg:  # drawn last: crops and flips are the same without it
+                lq = self._jpeg.cut(lq, top, left, lq_size, self._holds_y, rng)
+            else:
+                lq = lq[top : top + lq_size, left : left + lq_size]
         else:
             gt = gt[: lq.shape[0] * scale, : lq.shape[1] * scale]
         tensors = {name: torch.from_numpy(self._convert(img, *flips)) for name, img in (('gt', gt), ('lq', lq))}
@@ -107,22 +117,17 @@ class PairedLmdbDataset(PairedImageDataset):
         return converted
 
 
-def _crop_pair(
+def _draw_place(
     gt: NDArray[np.uint8], lq: NDArray[np.uint8], gt_size: int, scale: int, rng: Any, name: str
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Crops both at the place that BasicSR's ``paired_random_crop`` would."""
+) -> tuple[int, int]:
+    """The first row and column in LQ of the patch that BasicSR's ``paired_random_crop`` would take."""
     lq_size = gt_size // scale
     height, width = lq.shape[:2]
     if gt.shape[:2] != (height * scale, width * scale):
         raise ValueError(f'{name} has shape {gt.shape[:2]}, which is not {scale} times that of its LQ, {lq.shape[:2]}.')
     if min(height, width) < lq_size:
         raise ValueError(f'{name} has shape {gt.shape[:2]}, less than gt_size: {gt_size}.')
-    top, left = rng.randint(0, height - lq_size), rng.randint(0, width - lq_size)
-    top_gt, left_gt = top * scale, left * scale
-    return (
-        gt[top_gt : top_gt + gt_size, left_gt : left_gt + gt_size],
-        lq[top : top + lq_size, left : left + lq_size],
-    )
+    return rng.randint(0, height - lq_size), rng.randint(0, width - lq_size)
 
 
 def _image(value: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -189,7 +189,7 @@ def upscale(image: NDArray, scale: int = 4, **options: Any) -> NDArray:
     Args:
         image: Shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4): grey or RGB, with or without alpha;
             uint8, uint16, or float in [0, 1].
-        scale: 2, 4 or 8. Default: 4.
+        scale: One that the package has weights for. Default: 4.
         **options: Of :class:`Upscaler`.
 
     Returns:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -36,3 +38,21 @@ def find_device(name: str, kinds: Sequence[str] = tuple(IS_THERE)) -> torch.devi
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'The device {name} cannot be used: {str(error).partition(chr(10))[0]}') from None
     return device
+
+
+def describe(device: torch.device) -> str:
+    """What measurements depend on: the device's name, for a processor its threads too, and torch's version."""
+    if device.type == 'cuda':
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f'{_processor()}, {torch.get_num_threads()} threads'
+    return f'{name}, torch {torch.__version__}'
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:  # no Linux
+        lines = []
+    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
+    return next(names, '') or platform.processor() or platform.machine()

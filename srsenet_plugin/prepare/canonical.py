@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
@@ -35,6 +36,18 @@ def describe_variant(benchmark: str, img: NDArray[np.uint8]) -> str | None:
     if any(pixel_digest(img[: height // m * m, : width // m * m]) in known for m in MULTIPLES):
         return 'has more rows or columns than the usual image'
     return 'is not the usual image: another version, size or crop, or compressed with loss'
+
+
+def find_benchmark(imgs: Iterable[NDArray[np.uint8]]) -> str | None:
+    """BasicSR's name of the benchmark that most of some images are of; None if none is of any.
+
+    Args:
+        imgs: Shape (H, W) or (H, W, 3), RGB.
+    """
+    known = _known_digests()
+    digests = {pixel_digest(img) for img in imgs}
+    found = max(known, key=lambda benchmark: len(digests & known[benchmark].keys()))
+    return found if digests & known[found].keys() else None
 
 
 def pixel_digest(img: NDArray[np.uint8]) -> str:

@@ -26,10 +26,24 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_range(value: Any, least: float, most: float) -> bool:
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+        return False
+    return least <= value[0] <= value[1] <= most
+
+
 COUNT = Kind(lambda value: _is_number(value) and isinstance(value, int) and value >= 1, 'a whole number greater than 0')
 POSITIVE = Kind(lambda value: _is_number(value) and value > 0, 'a number greater than 0')
 SWITCH = Kind(lambda value: isinstance(value, bool), 'true or false')
 PRECISION = Kind(lambda value: value is False or value in tuple(DTYPES), f'one of {", ".join(DTYPES)}')  # YAML's off
+SHARE = Kind(lambda value: _is_number(value) and 0 <= value <= 1, 'a number from 0 to 1')
+QUALITIES = Kind(
+    lambda value: _is_range(value, 1, 100) and all(isinstance(end, int) for end in value),
+    'the lowest and the highest quality, two whole numbers from 1 to 100',
+)
+NOISES = Kind(
+    lambda value: _is_range(value, 0, 255), 'the lowest and the highest standard deviation, two numbers from 0 to 255'
+)
 COLOUR = Kind(lambda value: value in ('y', 'rgb'), 'y or rgb')
 
 # The options that the plugin adds. ~ stands for the default.
@@ -46,6 +60,7 @@ MODEL_OPTIONS = {
     'logger': {'keep_checkpoints': COUNT},
 }
 DATASET_OPTIONS = {'scale': COUNT, 'color': COLOUR}
+JPEG_OPTIONS = {'quality': QUALITIES, 'clean': SHARE, 'noise': NOISES, 'noisy': SHARE}
 TRAIN_SET_OPTIONS = {'gt_size': COUNT, 'use_hflip': SWITCH, 'use_rot': SWITCH}
 
 
@@ -59,6 +74,7 @@ def problems(opt: Mapping[str, Any]) -> Iterator[str]:
     yield from _base_models(opt)
     yield from _lmdb_datasets(opt)
     yield from _patches(opt)
+    yield from _jpeg_patches(opt)
     yield from _validation(opt)
     yield from _unsupervised_outputs(opt)
     yield from _short_schedules(opt)
@@ -141,6 +157,23 @@ def _patches(opt: Mapping[str, Any]) -> Iterator[str]:
                 f'  datasets: {phase}: gt_size: {size} is no multiple of scale: {scale}. '
                 f'{max(size // scale, 1) * scale} is one.'
             )
+
+
+def _jpeg_patches(opt: Mapping[str, Any]) -> Iterator[str]:
+    for phase, dataset in opt['datasets'].items():
+        jpeg, place = dataset.get('jpeg'), f'datasets: {phase}'
+        if jpeg is None or dataset.get('type') not in ('PairedLmdbDataset', 'PairedImageDataset'):
+            continue  # a project's dataset may have a jpeg of its own
+        if dataset['type'] != 'PairedLmdbDataset' or dataset.get('phase') != 'train':
+            yield f'  {place}: jpeg is for the training patches of PairedLmdbDataset. Nothing reads it here.'
+            continue
+        if not isinstance(jpeg, Mapping) or jpeg.get('quality') is None:
+            yield f'  {place}: jpeg has no quality, such as quality: [30, 95].'
+            continue
+        for name in jpeg:
+            if name not in JPEG_OPTIONS:
+                yield f'  {place}: jpeg has no option {name}; there are {", ".join(JPEG_OPTIONS)}.'
+        yield from _misfits(f'{place}: jpeg', jpeg, JPEG_OPTIONS)
 
 
 def _validation(opt: Mapping[str, Any]) -> Iterator[str]:

@@ -28,8 +28,8 @@ Run = Callable[[Tensor], Tensor]
 # (N, H, W)
 COMPARED_SHAPES = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
 TOLERANCES = {'fp32': 1e-4, 'fp16': 2 / 255, 'int8': 8 / 255}
-"""By precision: how far values in [0, 1] may be from the network's in float32, in int8 from those that torch computes with
-the same codes. The images are noise, the worst case."""
+"""By precision: how far values in [0, 1] may lie from the network's in float32; in int8 from torch's of such codes.
+The images are noise, the worst case."""
 INSTALL = "pip install 'srsenet_plugin[export]'"
 
 

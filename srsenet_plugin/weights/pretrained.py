@@ -21,7 +21,10 @@ CHECKSUMS = 'SHA256SUMS'
 
 
 def names() -> list[str]:
-    """Names of the package's weights: the architecture's in small letters and the scale, such as 'srsenet_x4'."""
+    """Names of the package's weights: the architecture's in small letters and the scale, such as 'srsenet_x4'.
+
+    Those for photographs saved as JPEG end in '_jpeg'.
+    """
     return sorted(path.stem for path in FOLDER.glob('*.pth'))
 
 
@@ -69,7 +72,7 @@ def load_pretrained(scale: int) -> SrSENet:
     """SrSENet with the package's weights, on the CPU, in eval mode.
 
     Args:
-        scale: 2, 4 or 8.
+        scale: One of :func:`scales`.
 
     Returns:
         A network for Y images, (N, 1, H, W) in [0, 1], to (N, 1, scale * H, scale * W).
