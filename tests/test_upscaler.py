@@ -158,8 +158,8 @@ def test_options_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
         Upscaler(2, weights)
     with pytest.raises(ValueError, match='There are no weights srsenet_x7'):
         Upscaler(7)
-    with pytest.raises(ValueError, match='precision is one of auto, fp32, bf16, fp16'):
-        Upscaler(4, weights, precision='int8')
+    with pytest.raises(ValueError, match='precision is one of auto, fp32, bf16, fp16, int8, not'):
+        Upscaler(4, weights, precision='int4')
     with pytest.raises(ValueError, match='The device mars cannot be used'):
         Upscaler(4, weights, device='mars')
     torch.save({'params': {'weight': torch.zeros(3)}}, tmp_path / 'other.pth')

@@ -90,13 +90,13 @@ class StripwiseSrSENet(nn.Module):
             for _ in range(2)
         )
         body_rows = self.rows[0] if self.rows else max(LR_PIXELS // width, MIN_ROWS)
-        for rows in _strips(height, body_rows):
-            window, inside = _with_halo(rows, height, 1)
+        for rows in strips(height, body_rows):
+            window, inside = with_halo(rows, height, 1)
             feat[:, :, rows] = self.act(self.conv_first(x[:, :, window]))[:, :, inside]
         for block in self.body:
             sums = torch.zeros((1, num_feat), device=x.device)
-            for rows in _strips(height, body_rows):
-                window, inside = _with_halo(rows, height, 2)
+            for rows in strips(height, body_rows):
+                window, inside = with_halo(rows, height, 2)
                 strip = block.convs(feat[:, :, window].to(self.compute_dtype))[:, :, inside]
                 sums += strip.sum((2, 3), dtype=torch.float32)
                 branch[:, :, rows] = strip
@@ -109,16 +109,16 @@ class StripwiseSrSENet(nn.Module):
         height, width = x.shape[2:]
         out = torch.zeros((1, self.num_out_ch, self.upscale * height, self.upscale * width), device=x.device)
         tail_rows = self.rows[1] if self.rows else max(HR_PIXELS // (width * self.upscale**2), 1)
-        for rows in _strips(height, tail_rows):
-            window, inside = _with_halo(rows, height, 1, self.upscale)
-            out[:, :, _enlarged(rows, self.upscale)] += self.upconv_image(x[:, :, window])[:, :, inside]
+        for rows in strips(height, tail_rows):
+            window, inside = with_halo(rows, height, 1, self.upscale)
+            out[:, :, enlarged(rows, self.upscale)] += self.upconv_image(x[:, :, window])[:, :, inside]
             self._add_shares(out[0], self._shares(feat, rows), rows.start * self.upscale)
         return out if self.last_bias is None else out.add_(self.last_bias[:, None, None])
 
     def _shares(self, feat: Tensor, rows: slice) -> Tensor:
         """The nine shares of the HR pixels in a strip of LR rows, (3, 3, num_out_ch, HR rows, HR columns)."""
         height, width = feat.shape[2:]
-        window, _ = _with_halo(rows, height, 1)
+        window, _ = with_halo(rows, height, 1)
         edges = (1, 1, int(window.start == rows.start), int(window.stop == rows.stop))
         padded = F.pad(feat[:, :, window].to(self.compute_dtype), edges)
         count = rows.stop - rows.start
@@ -175,17 +175,17 @@ def _places(half: int, scale: int) -> range:
     return range(middle, scale) if half else range(middle)
 
 
-def _strips(height: int, count: int) -> Iterator[slice]:
+def strips(height: int, count: int) -> Iterator[slice]:
     for start in range(0, height, count):
         yield slice(start, min(start + count, height))
 
 
-def _with_halo(rows: slice, height: int, halo: int, scale: int = 1) -> tuple[slice, slice]:
+def with_halo(rows: slice, height: int, halo: int, scale: int = 1) -> tuple[slice, slice]:
     """Rows with those around them, as far as there are any; and where the rows are in them, enlarged by the scale."""
     window = slice(max(rows.start - halo, 0), min(rows.stop + halo, height))
     start = (rows.start - window.start) * scale
     return window, slice(start, start + (rows.stop - rows.start) * scale)
 
 
-def _enlarged(rows: slice, scale: int) -> slice:
+def enlarged(rows: slice, scale: int) -> slice:
     return slice(rows.start * scale, rows.stop * scale)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
+from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
+from srsenet_plugin.inference.quantised import Int8SrSENet, obstacle
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.inference.transparency import without_hidden_colour
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
 from srsenet_plugin.weights import pretrained
+from srsenet_plugin.weights.ranges import Ranges, calibrate, patches, stored_ranges
 
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
 LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1, np.dtype(np.float64): 1}
 # LR pixels around a tile that it is upscaled with.
 TILE_OVERLAP = 16
@@ -37,8 +41,9 @@ class Upscaler:
         scale: Scale. Default: 4.
         weights: A file of SrSENet's weights, or a name of the package's. Default: the package's for the scale.
         device: A device of torch's, or ``auto`` for the first that is there of cuda, xpu, mps and cpu. Default: auto.
-        precision: ``fp32``, ``bf16`` or ``fp16`` for the features; ``auto`` is bf16 where the device computes in
-            it and fp32 elsewhere. bf16 and fp16 save memory everywhere. Default: auto.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8`` for the features. ``auto`` is int8 for the package's
+            weights where the processor has units for it, else bf16 where the device computes in it, else fp32; as
+            is ``int8``, with a warning, where it cannot be. bf16 and fp16 save memory everywhere. Default: auto.
         self_ensemble: Take the mean over the image's eight flips and turns: a little better, eight times the
             work. Default: False.
         tile: Upscale tiles of so many pixels a side, for less memory still. The result differs, because
@@ -58,14 +63,14 @@ class Upscaler:
         self_ensemble: bool = False,
         tile: int | None = None,
     ) -> None:
-        net = pretrained.load_pretrained(scale) if weights is None else pretrained.load_network(weights)
+        file = pretrained.weights_file(f'srsenet_x{scale}') if weights is None else pretrained.find_file(weights)
+        net = pretrained.load_network(file)
         if net.upscale != scale:
             raise ValueError(f'{weights} is for x{net.upscale}, not x{scale}.')
         self.scale = scale
         self.device = find_device(device)
-        dtype, compute_dtype = _dtypes(precision, self.device.type)
         self._in_colour = net.conv_first.in_channels == 3
-        self._net = StripwiseSrSENet(net, dtype, compute_dtype).to(self.device)
+        self._network_for = _networks(net, stored_ranges(file), precision, self.device)
         self._bicubic = BicubicEnlarge(scale).float().to(self.device)  # Apple's has no float64
         self._self_ensemble = self_ensemble
         self._tile = tile
@@ -145,21 +150,22 @@ class Upscaler:
 
     def _upscale(self, img: Tensor) -> Tensor:
         """Upscales planes (C, H, W) in [0, 1] by the network."""
+        net = self._network_for(img)
         if not self._self_ensemble:
-            return self._upscale_once(img)
+            return self._upscale_once(net, img)
         total: Tensor | None = None
         for turns in range(4):
             for flip in (False, True):
                 turned = torch.rot90(img.flip(2) if flip else img, turns, (1, 2))
-                sr = torch.rot90(self._upscale_once(turned.contiguous()), -turns, (1, 2))
+                sr = torch.rot90(self._upscale_once(net, turned.contiguous()), -turns, (1, 2))
                 sr = sr.flip(2) if flip else sr
                 total = sr.contiguous() if total is None else total.add_(sr)
         assert total is not None
         return total.div_(8)
 
-    def _upscale_once(self, img: Tensor) -> Tensor:
+    def _upscale_once(self, net: nn.Module, img: Tensor) -> Tensor:
         if self._tile is None:
-            return self._net(img[None])[0]
+            return net(img[None])[0]
         height, width = img.shape[1:]
         out = torch.empty((len(img), self.scale * height, self.scale * width), device=self.device)
         for top in range(0, height, self._tile):
@@ -167,7 +173,7 @@ class Upscaler:
                 bottom, right = min(top + self._tile, height), min(left + self._tile, width)
                 above, before = min(top, TILE_OVERLAP), min(left, TILE_OVERLAP)
                 window = img[:, top - above : bottom + TILE_OVERLAP, left - before : right + TILE_OVERLAP]
-                sr = self._net(window[None])[0]
+                sr = net(window[None])[0]
                 top_hr, left_hr, bottom_hr, right_hr = (self.scale * place for place in (top, left, bottom, right))
                 out[:, top_hr:bottom_hr, left_hr:right_hr] = sr[
                     :,
@@ -205,10 +211,29 @@ def _upscaler(identity: tuple[int, ...] | None, scale: int, **options: Any) -> U
     return Upscaler(scale, **options)
 
 
-def _dtypes(precision: str, device_type: str) -> tuple[torch.dtype, torch.dtype]:
-    """In which features are kept, and computed."""
+def _networks(
+    net: SrSENet, ranges: Ranges | None, precision: str, device: torch.device
+) -> Callable[[Tensor], nn.Module]:
+    """A function that gives the network for planes (C, H, W): always the same, unless their ranges are needed first."""
     if precision not in PRECISIONS:
         raise ValueError(f'precision is one of {", ".join(PRECISIONS)}, not {precision}.')
+    fixed: nn.Module
+    if precision == 'int8' or (precision == 'auto' and ranges):
+        reason = obstacle(device.type)
+        if reason is None:
+            if ranges is None:
+                return lambda img: Int8SrSENet(net, calibrate(net, [patches(img)]))
+            fixed = Int8SrSENet(net, ranges)
+            return lambda img: fixed
+        if precision == 'int8':
+            warnings.warn(f'There is no int8 here: {reason}. The precision auto takes its place.', stacklevel=3)
+            precision = 'auto'
+    fixed = StripwiseSrSENet(net, *_dtypes(precision, device.type)).to(device)
+    return lambda img: fixed
+
+
+def _dtypes(precision: str, device_type: str) -> tuple[torch.dtype, torch.dtype]:
+    """In which features are kept, and computed, for a precision that is not int8."""
     if precision == 'fp32':
         return torch.float32, torch.float32
     compute_dtype = amp_dtype('bf16' if precision == 'auto' else precision, device_type)[0] or torch.float32

@@ -9,6 +9,8 @@ import torch
 DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 # Names of the processors' bf16 units: x86's in the kernel's spelling, and ARM's.
 BF16_FLAGS = frozenset({'avx512_bf16', 'amx_bf16', 'bf16'})
+# x86's units for products of 8-bit integers. Without them, sums of two products are cut off at 16 bits.
+INT8_FLAGS = frozenset({'avx512_vnni', 'avx_vnni', 'amx_int8'})
 
 
 def amp_dtype(amp: str | bool, device_type: str) -> tuple[torch.dtype | None, str]:
@@ -39,14 +41,23 @@ def grad_scaler(device_type: str, amp_dtype: torch.dtype | None) -> torch.amp.Gr
     return torch.amp.GradScaler(device_type, enabled=enabled)
 
 
+def computes_in_int8(device_type: str) -> bool:
+    """Whether this is a processor with units for 8-bit integers. ARM's are left out: nobody has measured them yet."""
+    return device_type == 'cpu' and _processor_has(INT8_FLAGS)
+
+
 def _computes_in_bf16(device_type: str) -> bool:
     if device_type == 'cuda':
         return torch.cuda.get_device_capability() >= (8, 0)
-    if device_type != 'cpu':  # where nobody has measured it yet
-        return False
+    # other devices: where nobody has measured it yet
+    return device_type == 'cpu' and _processor_has(BF16_FLAGS)
+
+
+def _processor_has(flags: frozenset[str]) -> bool:
+    """Whether the processor has one of these units."""
     try:
         words = Path('/proc/cpuinfo').read_text(encoding='utf-8').split()
     except OSError:  # no Linux: old torch has only its own, private, questions
         capabilities: dict[str, bool] = getattr(torch.cpu, 'get_capabilities', dict)()
-        return any(capabilities.get(flag) for flag in BF16_FLAGS)
-    return not BF16_FLAGS.isdisjoint(words)
+        return any(capabilities.get(flag) for flag in flags)
+    return not flags.isdisjoint(words)

@@ -20,14 +20,16 @@ from srsenet_plugin.archs.in_colour import in_own_precision, upscale_in_colour
 from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.weights import pretrained
+from srsenet_plugin.weights.ranges import Ranges
 
 Metadata = dict[str, str]
 Run = Callable[[Tensor], Tensor]
 
 # (N, H, W)
 COMPARED_SHAPES = ((1, 24, 32), (2, 17, 45), (1, 40, 5))
-TOLERANCES = {'fp32': 1e-4, 'fp16': 2 / 255}
-"""By precision: how far values in [0, 1] may be from the network's in float32. The images are noise, the worst case."""
+TOLERANCES = {'fp32': 1e-4, 'fp16': 2 / 255, 'int8': 8 / 255}
+"""By precision: how far values in [0, 1] may lie from the network's in float32; in int8 from torch's of such codes.
+The images are noise, the worst case."""
 INSTALL = "pip install 'srsenet_plugin[export]'"
 
 
@@ -139,7 +141,14 @@ FORMATS: Mapping[str, Format] = {
 """Formats by name. ``pt2`` is torch.export's."""
 
 
-def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, precision: str = 'fp32') -> None:
+def export(
+    net: SrSENet,
+    file_format: str,
+    path: Path,
+    colour: bool = False,
+    precision: str = 'fp32',
+    ranges: Ranges | None = None,
+) -> None:
     """Writes a network to a file for other tools. It takes and gives float32 in any precision.
 
     It is made on the CPU, wherever the network is.
@@ -150,6 +159,7 @@ def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, pre
         path: The file to write.
         colour: Take and give RGB, clipped to [0, 1], whatever the network takes. Default: False.
         precision: One of :data:`TOLERANCES`, of the weights and of the network's convolutions. Default: fp32.
+        ranges: Of the network's features, for int8.
 
     Raises:
         ValueError: A package is missing that the format needs, the format cannot hold this, or the file would differ
@@ -163,6 +173,14 @@ def export(net: SrSENet, file_format: str, path: Path, colour: bool = False, pre
         raise ValueError('safetensors holds weights alone, and colour needs a format that holds the computation.')
     chosen = FORMATS[file_format]
     net = copy.deepcopy(net).cpu()
+    if precision == 'int8':
+        if file_format != 'onnx':
+            raise ValueError(f'{file_format} has no int8 here; onnx has.')
+        if ranges is None:
+            raise ValueError('int8 needs the ranges of the features, and of these weights none were measured.')
+        from srsenet_plugin.weights.qdq import with_qdq
+
+        net = with_qdq(net, ranges)
     exported = Exported(copy.deepcopy(net).half() if precision == 'fp16' else net, colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
