@@ -13,7 +13,7 @@ from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.weights import pretrained
 
 # Up to this quality of JPEG, the weights for it score higher (scripts/benchmark_jpeg.py).
-JPEG_QUALITY = 92
+JPEG_QUALITY = 95
 
 
 class PhotoUpscaler:
