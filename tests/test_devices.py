@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import save_network
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.machine import devices
@@ -58,7 +58,7 @@ class WithoutFloat64(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves((args, kwargs, out)):
+        for leaf in tree_flatten((args, kwargs, out))[0]:
             assert not (isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float64), func
         return out
 

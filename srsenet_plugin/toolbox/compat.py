@@ -76,7 +76,8 @@ def scipy_filters() -> tuple[bool, str]:
     name = 'scipy.ndimage.filters'
     if importlib.util.find_spec(name) is not None:
         return False, f'{name} exists'
-    scipy.ndimage.filters = _provide(name, **{key: getattr(scipy.ndimage, key) for key in scipy.ndimage.__all__})
+    members = {key: getattr(scipy.ndimage, key) for key in scipy.ndimage.__all__ if hasattr(scipy.ndimage, key)}
+    scipy.ndimage.filters = _provide(name, **members)
     return True, f'SciPy has no {name}, which basicsr imports'
 
 
