@@ -432,7 +432,8 @@ def _upscale(args: argparse.Namespace) -> None:
         names = ', '.join(upscaler.jpeg_weights)
         others = upscaler.jpeg_weights[0].removesuffix('_jpeg')
         print(
-            f'JPEGs were upscaled with {names}. --weights {others} takes the weights for clean images.', file=sys.stderr
+            f'JPEG and WebP files were upscaled with {names}. --weights {others} takes those for clean images.',
+            file=sys.stderr,
         )
     for path in files.left_alone:
         print(f'{path} is there already: left alone. --overwrite replaces it.', file=sys.stderr)

@@ -28,6 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_photo('chelsea.png', tmp_path / 'cat.png', (60, 100, 20, 30))
     for quality in (60, 98):
         Image.open(tmp_path / 'cat.png').save(tmp_path / f'cat{quality}.jpg', quality=quality)
+    for name, options in {'lossy': {}, 'extended': {'xmp': b'<x/>'}, 'lossless': {'lossless': True}}.items():
+        Image.open(tmp_path / 'cat.png').save(tmp_path / f'{name}.webp', **options)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,9 +43,12 @@ def by(weights: str, photo: str) -> NDArray:
     return Upscaler(int(weights[9]), weights)(np.asarray(Image.open(photo)))
 
 
-def test_jpegs_have_weights_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert np.array_equal(upscaled('cat60.jpg'), by('srsenet_x4_jpeg', 'cat60.jpg'))
-    line = 'JPEGs were upscaled with srsenet_x4_jpeg. --weights srsenet_x4 takes the weights for clean images.\n'
+@pytest.mark.parametrize('photo', ['cat60.jpg', 'lossy.webp', 'extended.webp'])
+def test_jpegs_have_weights_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str], photo: str) -> None:
+    assert np.array_equal(upscaled(photo), by('srsenet_x4_jpeg', photo))
+    line = (
+        'JPEG and WebP files were upscaled with srsenet_x4_jpeg. --weights srsenet_x4 takes those for clean images.\n'
+    )
     assert capsys.readouterr().err == line
 
 
@@ -52,6 +57,7 @@ def test_jpegs_have_weights_of_their_own(folder: Path, capsys: pytest.CaptureFix
     [
         ('cat.png', [], 'srsenet_x4'),
         ('cat98.jpg', [], 'srsenet_x4'),
+        ('lossless.webp', [], 'srsenet_x4'),
         ('cat60.jpg', ['-s', '2'], 'srsenet_x2'),  # has none for JPEG
         ('cat60.jpg', ['--weights', 'srsenet_x4'], 'srsenet_x4'),
         ('cat.png', ['--weights', 'srsenet_x4_jpeg'], 'srsenet_x4_jpeg'),

@@ -19,7 +19,8 @@ JPEG_QUALITY = 95
 class PhotoUpscaler:
     """Upscales photographs to a size.
 
-    Photographs from JPEG files go through the package's weights for JPEG where there are some for the scale.
+    Photographs from JPEG files and lossy WebP files go through the package's weights for JPEG, where there are some for
+    the scale.
 
     Args:
         size: The size of the results.
@@ -64,5 +65,6 @@ class PhotoUpscaler:
             ValueError: It would have to be enlarged by more than the largest scale.
             MemoryError: The device's memory does not suffice.
         """
-        is_jpeg = photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY
+        # The quality of a WebP file is not in its header. Up to 90 the weights for JPEG score as high or higher.
+        is_jpeg = photo.is_lossy_webp or (photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY)
         return (self._upscale_jpeg if is_jpeg else self._upscale)(photo.pixels)
