@@ -237,9 +237,10 @@ def test_upscale(
         monkeypatch.setattr(colour, name, fake.from_tensor(getattr(colour, name)))
     with fake:
         upscaler.device = torch.device('cuda')
-        upscaler._net = StripwiseSrSENet(SrSENet(num_feat=16, num_block=1, upscale=2), PRECISIONS[precision]).to('cuda')
+        net = StripwiseSrSENet(SrSENet(num_feat=16, num_block=1, upscale=2), PRECISIONS[precision]).to('cuda')
+        monkeypatch.setattr(upscaler, '_network_for', lambda img: net)
         upscaler._bicubic.to('cuda')
-        with NothingOnTheProcessor(takes_images=True), seen(upscaler._net) as found:
+        with NothingOnTheProcessor(takes_images=True), seen(net) as found:
             out = upscaler(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     assert found == {('cuda', torch.float32)}
     assert out.shape == (40, 36, *shape[2:])
