@@ -28,6 +28,7 @@ from srsenet_plugin.weights import pretrained
 
 BENCHMARKS = ('Set5', 'Set14', 'B100')
 QUALITIES = (40, 60, 75, 90)
+ENCODINGS = {'JPEG': ('.jpg', cv2.IMWRITE_JPEG_QUALITY), 'WebP': ('.webp', cv2.IMWRITE_WEBP_QUALITY)}
 Upscale = Callable[[NDArray[np.uint8]], NDArray]
 
 
@@ -36,19 +37,25 @@ def main() -> None:
     parser.add_argument('--scale', type=int, nargs='+', default=[2, 4])
     parser.add_argument('--weights', help="others than srsenet_x{scale}_jpeg: a file, or a name of the package's")
     parser.add_argument('--qualities', type=int, nargs='+', default=QUALITIES, help='default: %(default)s')
+    parser.add_argument('--webp', action='store_true', help='save as lossy WebP instead')
     parser.add_argument('--benchmarks', type=Path, default=Path('datasets'), metavar='FOLDER')
     args = parser.parse_args()
+    saved_as = 'WebP' if args.webp else 'JPEG'
     for scale in args.scale:
         try:
             ways = upscalers(scale, args.weights)
             found = [item for item in quality.find_benchmarks(args.benchmarks, scale) if item.name in BENCHMARKS]
         except (ValueError, OSError) as error:
             raise SystemExit(f'error: {error}') from None
-        table = Table('benchmark', 'JPEG quality', *ways, title=f'x{scale}: PSNR (dB)')
+        table = Table('benchmark', f'{saved_as} quality', *ways, title=f'x{scale}: PSNR (dB)')
         for benchmark in found:
             for jpeg_quality in (*args.qualities, None):
-                psnrs = measure(benchmark, jpeg_quality, ways)
-                row = (benchmark.name, str(jpeg_quality or 'no JPEG'), *(f'{psnr:.2f}' for psnr in psnrs.values()))
+                psnrs = measure(benchmark, jpeg_quality, ways, saved_as)
+                row = (
+                    benchmark.name,
+                    str(jpeg_quality or f'no {saved_as}'),
+                    *(f'{psnr:.2f}' for psnr in psnrs.values()),
+                )
                 table.add_row(*row, end_section=jpeg_quality is None)
         Console(width=100).print(table)
 
@@ -71,14 +78,17 @@ def upscalers(scale: int, jpeg_weights: str | None) -> dict[str, Upscale]:
     }
 
 
-def measure(benchmark: quality.Benchmark, jpeg_quality: int | None, ways: Mapping[str, Upscale]) -> dict[str, float]:
-    """Mean PSNR of each way to upscale LR images that were saved as JPEG, or as they are."""
+def measure(
+    benchmark: quality.Benchmark, jpeg_quality: int | None, ways: Mapping[str, Upscale], saved_as: str = 'JPEG'
+) -> dict[str, float]:
+    """Mean PSNR of each way to upscale LR images that were saved with losses, or as they are."""
     psnrs: dict[str, list[float]] = {name: [] for name in ways}
-    label = f'{benchmark.name} x{benchmark.scale}, {jpeg_quality or "no JPEG"}'
+    suffix, option = ENCODINGS[saved_as]
+    label = f'{benchmark.name} x{benchmark.scale}, {jpeg_quality or f"no {saved_as}"}'
     for gt_path, lr_path in tqdm(benchmark.pairs.values(), label, unit='image', leave=False):
         gt, lr = quality.read_bgr(gt_path), quality.read_bgr(lr_path)
         if jpeg_quality:
-            encoded = cv2.imencode('.jpg', lr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1]
+            encoded = cv2.imencode(suffix, lr, [option, jpeg_quality])[1]
             lr = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
         for name, upscale in ways.items():
             psnrs[name].append(quality.score(upscale(lr), gt, benchmark.scale)[0])

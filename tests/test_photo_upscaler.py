@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srsenet_plugin import cli
+from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.weights import pretrained
 
@@ -20,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a photograph, and a package whose weights are small ones for x2 and x4."""
     package = tmp_path / 'package'
     package.mkdir()
-    for seed, name in enumerate(('srsenet_x2', 'srsenet_x4', 'srsenet_x4_jpeg')):
+    for seed, name in enumerate(('srsenet_x2', 'srsenet_x4', 'srsenet_x4_jpeg', 'srsenet_x8')):
         save_network(package / f'{name}.pth', upscale=int(name[9]), seed=seed)
     lines = [f'{pretrained.checksum_line(path)}\n' for path in package.glob('*.pth')]
     (package / pretrained.CHECKSUMS).write_text(''.join(lines))
@@ -58,7 +59,7 @@ def test_jpegs_have_weights_of_their_own(folder: Path, capsys: pytest.CaptureFix
         ('cat.png', [], 'srsenet_x4'),
         ('cat98.jpg', [], 'srsenet_x4'),
         ('lossless.webp', [], 'srsenet_x4'),
-        ('cat60.jpg', ['-s', '2'], 'srsenet_x2'),  # has none for JPEG
+        ('cat60.jpg', ['-s', '8'], 'srsenet_x8'),  # has none for JPEG
         ('cat60.jpg', ['--weights', 'srsenet_x4'], 'srsenet_x4'),
         ('cat.png', ['--weights', 'srsenet_x4_jpeg'], 'srsenet_x4_jpeg'),
         ('cat.png', ['--weights', 'package/srsenet_x4_jpeg.pth'], 'srsenet_x4_jpeg'),
@@ -73,11 +74,14 @@ def test_other_weights(
 
 
 def test_any_size(folder: Path) -> None:
-    assert upscaled('cat60.jpg', '--width', '100').shape == (67, 100, 3)
+    """A scale without weights for JPEG takes those of a larger one."""
+    for options, size in ((['--width', '100'], (67, 100)), (['-s', '2'], (40, 60))):
+        expected = imresize(by('srsenet_x4_jpeg', 'cat60.jpg'), output_size=size)
+        assert np.array_equal(upscaled('cat60.jpg', *options), expected)
 
 
 def test_mistakes_come_before_the_first_photograph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(['upscale', 'cat.png', '--weights', 'srsenet_x8']) == 1
-    assert 'srsenet_x8' in capsys.readouterr().err
+    assert cli.main(['upscale', 'cat.png', '--weights', 'srsenet_x3']) == 1
+    assert 'srsenet_x3' in capsys.readouterr().err
     assert cli.main(['upscale', 'cat.png', '--device', 'abacus']) == 1
     assert 'The device abacus cannot be used' in capsys.readouterr().err

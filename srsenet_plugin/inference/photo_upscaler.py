@@ -20,7 +20,7 @@ class PhotoUpscaler:
     """Upscales photographs to a size.
 
     Photographs from JPEG files and lossy WebP files go through the package's weights for JPEG, where there are some for
-    the scale.
+    the scale or for a larger one.
 
     Args:
         size: The size of the results.
@@ -36,27 +36,28 @@ class PhotoUpscaler:
 
     def __init__(self, size: ResultSize, weights: str | None = None, **options: Any) -> None:
         scales = [pretrained.load_network(weights).upscale] if weights else pretrained.scales()
-        if size.scale is not None:
-            if size.scale > max(scales):
-                raise ValueError(f'{weights or "The weights of the package"} cannot enlarge more than x{max(scales)}.')
-            scales = [scale_for(size.scale, scales)]
+        if size.scale is not None and size.scale > max(scales):
+            raise ValueError(f'{weights or "The weights of the package"} cannot enlarge more than x{max(scales)}.')
+        jpeg_weights = {} if weights else {scale: f'srsenet_x{scale}_jpeg' for scale in scales}
+        jpeg_weights = {scale: name for scale, name in jpeg_weights.items() if name in pretrained.names()}
         self.jpeg_weights: list[str] = []
 
         @functools.cache
         def upscaler(name: str | None, scale: int) -> Upscaler:
+            if name is not None and name in jpeg_weights.values():
+                self.jpeg_weights.append(name)
             return Upscaler(scale, name, **options)
 
         def upscaler_for_jpeg(scale: int) -> Upscaler:
-            name = f'srsenet_x{scale}_jpeg'
-            if weights or name not in pretrained.names():
-                return upscaler(weights, scale)
-            if name not in self.jpeg_weights:
-                self.jpeg_weights.append(name)
-            return upscaler(name, scale)
+            return upscaler(jpeg_weights.get(scale, weights), scale)
 
-        upscaler(weights, scales[0])  # options that do not fit are mistakes before the first photograph
+        # Options that do not fit are mistakes before the first photograph.
+        upscaler(weights, scales[0] if size.scale is None else scale_for(size.scale, scales))
         self._upscale = AnySizeUpscaler(size, scales, functools.partial(upscaler, weights))
-        self._upscale_jpeg = AnySizeUpscaler(size, scales, upscaler_for_jpeg)
+        # A larger image by weights for JPEG, shrunk, is better than one by weights for clean images.
+        largest = max(jpeg_weights, default=0)
+        jpeg_scales = [scale for scale in scales if scale in jpeg_weights or scale > largest]
+        self._upscale_jpeg = AnySizeUpscaler(size, jpeg_scales, upscaler_for_jpeg)
 
     def __call__(self, photo: Photo) -> NDArray:
         """Upscales a photograph's pixels.
@@ -65,6 +66,7 @@ class PhotoUpscaler:
             ValueError: It would have to be enlarged by more than the largest scale.
             MemoryError: The device's memory does not suffice.
         """
-        # The quality of a WebP file is not in its header. Up to 90 the weights for JPEG score as high or higher.
+        # No table states the quality of a WebP file. Up to 90 the weights for JPEG score as high
+        # (benchmark_jpeg.py --webp).
         is_jpeg = photo.is_lossy_webp or (photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY)
         return (self._upscale_jpeg if is_jpeg else self._upscale)(photo.pixels)

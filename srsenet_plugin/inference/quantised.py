@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
-from srsenet_plugin.inference.stripwise import LR_PIXELS, MIN_ROWS, enlarged, strips, with_halo
+from srsenet_plugin.inference.stripwise import LR_PIXELS, MIN_ROWS, ImageByImage, enlarged, strips, with_halo
 from srsenet_plugin.machine.precision import computes_in_int8
 from srsenet_plugin.weights.codes import LARGEST_WEIGHT, Codes, activated, cell_weight, quantise
 from srsenet_plugin.weights.ranges import Ranges, calibrate
@@ -41,7 +41,7 @@ def obstacle(device_type: str) -> str | None:
     return None
 
 
-class Int8SrSENet(nn.Module):
+class Int8SrSENet(ImageByImage):
     """A trained SrSENet that computes in 8-bit integers on processors.
 
     Args:
@@ -67,18 +67,8 @@ class Int8SrSENet(nn.Module):
             codes = Codes.over(*ranges[f'body.{number}'])
         self.tail = _Tail(net, codes, Codes.over(*activated(ranges['upconv'], slope)))
 
-    @torch.inference_mode()
-    def forward(self, x: Tensor) -> Tensor:
-        """Upscales LR images.
-
-        Args:
-            x: Shape (N, num_in_ch, H, W), range [0, 1].
-
-        Returns:
-            Shape (N, num_out_ch, upscale * H, upscale * W), float32.
-        """
-        images = [self._enlarge(img, self._features(img)) for img in x.float().split(1)]
-        return images[0] if len(images) == 1 else torch.cat(images)
+    def _upscale(self, x: Tensor) -> Tensor:
+        return self._enlarge(x, self._features(x))
 
     def _features(self, x: Tensor) -> Tensor:
         """The features after all blocks, (H, W, num_feat)."""

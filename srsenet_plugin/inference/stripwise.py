@@ -28,7 +28,27 @@ MIN_ROWS = 32
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-class StripwiseSrSENet(nn.Module):
+class ImageByImage(nn.Module):
+    """Upscales the images of a batch one after the other, so that memory does not grow with their number."""
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Upscales LR images.
+
+        Args:
+            x: Shape (N, num_in_ch, H, W), range [0, 1].
+
+        Returns:
+            Shape (N, num_out_ch, upscale * H, upscale * W), float32.
+        """
+        images = [self._upscale(img) for img in x.float().split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def _upscale(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class StripwiseSrSENet(ImageByImage):
     """A trained SrSENet that runs in strips. Its result is that of the network within rounding.
 
     Args:
@@ -66,18 +86,8 @@ class StripwiseSrSENet(nn.Module):
         self.last_bias = copy.deepcopy(net.conv_last.bias)
         self.requires_grad_(False)
 
-    @torch.inference_mode()
-    def forward(self, x: Tensor) -> Tensor:
-        """Upscales LR images.
-
-        Args:
-            x: Shape (N, num_in_ch, H, W), range [0, 1].
-
-        Returns:
-            Shape (N, num_out_ch, upscale * H, upscale * W), float32.
-        """
-        images = [self._tail(img, self._features(img)) for img in x.float().split(1)]
-        return images[0] if len(images) == 1 else torch.cat(images)
+    def _upscale(self, x: Tensor) -> Tensor:
+        return self._tail(x, self._features(x))
 
     def _features(self, x: Tensor) -> Tensor:
         """The features after all blocks, (1, num_feat, H, W)."""
