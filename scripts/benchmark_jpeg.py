@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def upscalers(scale: int, jpeg_weights: str | None) -> dict[str, Upscale]:
-    """By name, what makes BGR or Y, in [0, 255], of a BGR image."""
+    """The ways to make BGR or Y, in [0, 255], of a BGR image, by name."""
     plain, for_jpeg = f'srsenet_x{scale}', jpeg_weights or f'srsenet_x{scale}_jpeg'
     file = pretrained.find_file(jpeg_weights) if jpeg_weights else pretrained.weights_file(for_jpeg)
     nets = {plain: pretrained.load_pretrained(scale), Path(for_jpeg).stem: pretrained.load_network(file)}

@@ -1,4 +1,4 @@
-"""Prints the PSNR in dB that the package's weights have in fp32 on benchmarks, and what they lose in bf16 and int8.
+"""Prints the PSNR in dB that the package's weights have in fp32 on benchmarks, and their losses in bf16 and int8.
 
 python scripts/int8_loss.py datasets/benchmarks
 

@@ -22,7 +22,7 @@ from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.data.whole_files import whole_file
 
 MAX_PANELS = 3  # benchmarks in a picture
-DOWN = {'arrowstyle': '->'}  # to what is below the picture
+DOWN = {'arrowstyle': '->'}  # to names below the picture
 
 # Both together are a crop's side: enough HR pixels at x2, and enough LR pixels at x8.
 CROP_HR_PIXELS, CROP_LR_PIXELS = 32, 16

@@ -310,7 +310,7 @@ def _complexity(
 def _square(
     network: Network | ModelFile, net: nn.Module, scale: int, folder: Path, side: int
 ) -> tuple[cost.SquareCost, tuple[nn.Module, int]]:
-    """What a square RGB image costs but for the time, and the network for RGB to be timed, with its channels."""
+    """The costs of a square RGB image without the time, and the network for RGB to be timed, with its channels."""
     in_colour = net if network.channels == 3 else cost.InColour(net, scale).eval()
     found = _complexity(network, in_colour, 3, scale, folder, side)
     return cost.SquareCost(side, found.macs, found.activations), (in_colour, 3)
