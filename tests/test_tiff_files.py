@@ -231,12 +231,19 @@ def photo_with_metadata(pixels: NDArray) -> Photo:
     return Photo(pixels, b'profile', exif.tobytes(), b'<x:xmpmeta/>', (300.0, 150.0))
 
 
-@pytest.mark.parametrize('is_big', [False, True])
+def as_for_four_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_files, 'LARGEST_CLASSIC_TIFF', 0)
+
+
+NEEDS_BIG_TIFF = pytest.mark.skipif(not tiff_files.PILLOW_WRITES_BIG_TIFF, reason='Pillow before 11.1 has no BigTIFF')
+
+
+@pytest.mark.parametrize('is_big', [False, pytest.param(True, marks=NEEDS_BIG_TIFF)])
 @pytest.mark.parametrize('bits', [8, 16])
 @pytest.mark.parametrize('channels', [1, 2, 3, 4])
 def test_written_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, bits: int, is_big: bool) -> None:
-    if is_big:  # as for 4 GB
-        monkeypatch.setattr(tiff_files, 'LARGEST_CLASSIC_TIFF', 0)
+    if is_big:
+        as_for_four_gigabytes(monkeypatch)
     photo = photo_with_metadata(random_pixels(channels, bits))
     path = tmp_path / 'x.tif'
     write_photo(photo, path)
@@ -256,6 +263,14 @@ def test_written_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels
     assert b'Camera' in again.exif
 
 
+def test_pillow_without_big_tiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_for_four_gigabytes(monkeypatch)
+    monkeypatch.setattr(tiff_files, 'PILLOW_WRITES_BIG_TIFF', False)
+    with pytest.raises(BadPhotoError, match=r'more than 4 GB, which needs Pillow 11\.1 \(pip install -U pillow\)'):
+        write_photo(Photo(random_pixels(3, 8)), tmp_path / 'x.tif')
+    assert not list(tmp_path.iterdir())
+
+
 def test_pillow_reads_written_files(tmp_path: Path) -> None:
     photo = photo_with_metadata(random_pixels(4, 8))
     write_photo(photo, tmp_path / 'x.tif')
@@ -264,6 +279,17 @@ def test_pillow_reads_written_files(tmp_path: Path) -> None:
         assert img.getexif().get_ifd(EXIF)[EXPOSURE] == 0.25
         assert img.getexif().get_ifd(GPS)[LATITUDE] == (48.0, 51.0, 29.0)
         assert img.info['icc_profile'] == b'profile'
+
+
+@pytest.mark.parametrize(
+    'description', ['A photograph', '{"shape": [9, 7]}', '{"a": 1, "shape": [9, 7]}', 'shape=(9,7)']
+)
+def test_descriptions_of_the_file_do_not_travel(tmp_path: Path, description: str) -> None:
+    """Each version of tifffile has its own."""
+    tifffile.imwrite(tmp_path / 'x.tif', random_pixels(1, 8), description=description, metadata=None)
+    exif = Image.Exif()
+    exif.load(read_photo(tmp_path / 'x.tif', MAX_PIXELS).exif)
+    assert exif.get(270) == (description if 'photo' in description else None)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif'])

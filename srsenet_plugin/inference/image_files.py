@@ -80,8 +80,8 @@ DESCRIPTIVE_TAGS = frozenset(
     }
 )
 STALE_EXIF_TAGS = (Base.ExifImageWidth, Base.ExifImageHeight, Base.ExifInteroperabilityOffset)
-# By tifffile and ImageJ, which state the image's shape there.
-DESCRIPTIONS_OF_FILES = ('{"shape":', 'ImageJ=')
+# By tifffile and ImageJ, which state the image's shape there: older versions of tifffile behind all else.
+DESCRIPTION_OF_A_FILE = re.compile(r'ImageJ=|shape=|\{.*"shape":', re.DOTALL)
 # ISO/IEC 10918-1, table K.1, which libjpeg takes at quality 50.
 SUM_OF_LUMA_TABLE = 3688
 # XMP that describes images or films behind the first one, which the result does not have.
@@ -96,7 +96,8 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int) -> Photo:
     """Reads an image, and turns it upright as its EXIF data says.
 
     Args:
-        path: A PNG, JPEG, WebP, TIFF or BMP file; AVIF with Pillow 11.3, HEIC with pillow-heif.
+        path: A PNG, JPEG, WebP, TIFF or BMP file; AVIF with Pillow 11.3, HEIC with pillow-heif. Pillow before 11 finds
+            no XMP in PNG and JPEG.
         max_pixels: Larger images are refused before they are decoded.
 
     Raises:
@@ -251,7 +252,7 @@ def _descriptive_exif(stored: Image.Exif) -> bytes:
             if tag in TiffTags.TAGS_V2_GROUPS:
                 group = value if isinstance(value, Mapping) else stored.get_ifd(tag)
                 value = {name: group[name] for name in group if name not in STALE_EXIF_TAGS}
-            if not (tag == Base.ImageDescription and str(value).startswith(DESCRIPTIONS_OF_FILES)):
+            if not (tag == Base.ImageDescription and DESCRIPTION_OF_A_FILE.match(str(value))):
                 kept[tag] = value
         return kept.tobytes() if kept else b''
     except Exception:  # damaged EXIF data raise nearly anything, and are no reason to refuse the image

@@ -31,6 +31,7 @@ SEPARATE_PLANES = 2
 XMP_TAG, ICC_PROFILE_TAG = 700, 34675
 # Bytes of pixels. Offsets of a TIFF have 32 bits, those of a BigTIFF 64.
 LARGEST_CLASSIC_TIFF = 2**32 - 2**24
+PILLOW_WRITES_BIG_TIFF = tuple(map(int, PIL.__version__.split('.')[:2])) >= (11, 1)
 CLASSIC_HEADER, BIG_HEADER = b'II*\0' + bytes(4), b'II+\0\x08\0\0\0' + bytes(8)
 
 
@@ -155,8 +156,10 @@ def write_tiff(path: Path, photo: Photo) -> None:
     """
     pixels = photo.pixels
     is_big = pixels.nbytes > LARGEST_CLASSIC_TIFF
-    if is_big and int(PIL.__version__.partition('.')[0]) < 12:
-        raise BadPhotoError('would be a TIFF of more than 4 GB, which needs Pillow 12; write .png')
+    if is_big and not PILLOW_WRITES_BIG_TIFF:
+        raise BadPhotoError(
+            'would be a TIFF of more than 4 GB, which needs Pillow 11.1 (pip install -U pillow); write .png'
+        )
     directory = ImageFileDirectory_v2(BIG_HEADER if is_big else CLASSIC_HEADER)
     if photo.exif:
         exif = Image.Exif()
