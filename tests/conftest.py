@@ -77,6 +77,17 @@ def save_network(path: Path, seed: int = 0, **options: int) -> Path:
     return path
 
 
+def computes_in_fp16() -> bool:
+    """Whether torch does so on the processor, which old ones do not."""
+    import torch
+
+    try:
+        torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3).half(), torch.ones(1, 1, 3, 3).half())
+    except RuntimeError:
+        return False
+    return True
+
+
 def link_installed(folder: Path, without: tuple[str, ...]) -> None:
     """Fills a folder with links to all that is installed here, but for some: installing torch anew takes minutes."""
     for entry in Path(sysconfig.get_path('purelib')).iterdir():

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, save_network, write_photo
+from conftest import ROOT, computes_in_fp16, save_network, write_photo
 from safetensors import safe_open
 
 from srsenet_plugin import cli
@@ -102,7 +102,8 @@ def colour_space(file_format: str, path: Path) -> str:
     return metadata['colour_space']
 
 
-WITH_GRAPHS = ['onnx', 'torchscript', *(['pt2'] if torch.__version__ >= '2.2' else [])]
+NEEDS_FP16 = pytest.mark.skipif(not computes_in_fp16(), reason='this torch does not compute in fp16 on processors')
+WITH_GRAPHS = ['onnx', 'torchscript', *(['pt2'] if torch.__version__ >= '2.7' else [])]
 
 
 @pytest.mark.filterwarnings('ignore::FutureWarning', 'ignore::DeprecationWarning')
@@ -128,15 +129,7 @@ def test_colour(file_format: str, options: dict[str, int], tmp_path: Path) -> No
         assert not any('device' in module.code for module in torch.jit.load(path).modules() if hasattr(module, 'code'))
 
 
-def computes_in_fp16() -> bool:
-    try:
-        torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3).half(), torch.ones(1, 1, 3, 3).half())
-    except RuntimeError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not computes_in_fp16(), reason='this torch does not compute in fp16 on processors')
+@NEEDS_FP16
 @pytest.mark.filterwarnings('ignore::FutureWarning', 'ignore::DeprecationWarning')
 @pytest.mark.parametrize('file_format', WITH_GRAPHS)
 def test_fp16(file_format: str, tmp_path: Path) -> None:
@@ -194,10 +187,10 @@ def test_torchscript(weights: Path, tmp_path: Path) -> None:
 
 
 def test_pt2(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if torch.__version__ < '2.2':
+    if torch.__version__ < '2.7':
         command = ['export', '--format', 'pt2', '--weights', str(weights), '-o', str(tmp_path / 'net.pt2')]
         assert cli.main(command) == 1
-        assert 'needs torch 2.2 or newer' in capsys.readouterr().err
+        assert 'needs torch 2.7 or newer' in capsys.readouterr().err
         return
     metadata = {'scale': '', 'range': ''}
     program = torch.export.load(exported('pt2', weights, tmp_path), extra_files=metadata)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import spandrel
 import torch
-from conftest import PHOTOS, ROOT, run_python, save_network
+from conftest import PHOTOS, ROOT, computes_in_fp16, run_python, save_network
 from PIL import Image
 
 import srsenet_plugin.spandrel_arch
 from srsenet_plugin.inference.upscaler import Upscaler
 
 IN_COLOUR = {'num_in_ch': 3, 'num_out_ch': 3}
+NEEDS_FP16 = pytest.mark.skipif(not computes_in_fp16(), reason='this torch does not compute in fp16 on processors')
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +65,9 @@ def test_grey(tmp_path: Path, photo: torch.Tensor, options: dict[str, int]) -> N
 
 
 @pytest.mark.parametrize('options', [{}, IN_COLOUR], ids=['Y', 'RGB'])
-@pytest.mark.parametrize(('dtype', 'steps'), [(torch.float16, 1), (torch.bfloat16, 4)], ids=str)
+@pytest.mark.parametrize(
+    ('dtype', 'steps'), [pytest.param(torch.float16, 1, marks=NEEDS_FP16), (torch.bfloat16, 4)], ids=str
+)
 @pytest.mark.parametrize('channels', [1, 3])
 def test_half_precision(
     tmp_path: Path, photo: torch.Tensor, options: dict[str, int], dtype: torch.dtype, steps: int, channels: int
@@ -116,7 +119,7 @@ def test_the_calls_of_comfyui(photo: torch.Tensor) -> None:
     assert 0 < (tiled - whole).abs().mean() < 1 / 255
 
 
-@pytest.mark.parametrize('use_fp16', [False, True])
+@pytest.mark.parametrize('use_fp16', [False, pytest.param(True, marks=NEEDS_FP16)])
 @torch.inference_mode()
 def test_the_calls_of_chainner(photo: torch.Tensor, use_fp16: bool) -> None:
     """``pytorch_auto_split`` of chaiNNer at commit 0071dd6: BGR in numpy, to RGB and back."""

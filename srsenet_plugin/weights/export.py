@@ -109,11 +109,12 @@ def _read_torchscript(path: Path, net: Exported) -> Run:
 
 
 def _write_pt2(net: Exported, path: Path, metadata: Metadata) -> None:
-    if not hasattr(torch.export, 'Dim'):
-        raise ValueError(f'pt2 needs torch 2.2 or newer, and this is {torch.__version__}: pip install -U torch')
-    batch, height, width = (torch.export.Dim(name, min=1) for name in ('batch', 'height', 'width'))
+    if torch.__version__ < '2.7':  # before, torch does not export the colours, or does not save them
+        raise ValueError(f'pt2 needs torch 2.7 or newer, and this is {torch.__version__}: pip install -U torch')
+    # Without a maximum, torch 2.7 fears sizes that do not fit into 64 bits.
+    batch, height, width = (torch.export.Dim(name, min=1, max=2**31 - 1) for name in ('batch', 'height', 'width'))
     program = torch.export.export(
-        net, (net.random_images(2, 24, 32),), dynamic_shapes={'x': {0: batch, 2: height, 3: width}}
+        net, (net.random_images(2, 24, 32),), dynamic_shapes={'x': {0: batch, 2: height, 3: width}}, strict=False
     )
     torch.export.save(program, path, extra_files=metadata)
 
