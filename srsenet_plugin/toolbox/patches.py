@@ -147,7 +147,7 @@ PATCHES = (
     ),
     Patch(
         'compat.states_on_the_cpu',
-        ('basicsr.utils.options.parse_options',),
+        ('basicsr.utils.options.parse_options', 'basicsr.train.load_resume_state'),
         '`--auto_resume` loads states onto a CUDA device, which may be missing and takes no random states',
         'loads them onto the CPU; without CUDA in old copies of BasicSR (NAFNet, Restormer) too',
         'everywhere, until BasicSR loads training states onto the CPU',
