@@ -106,7 +106,8 @@ class AcceleratedSRModel(SRModel):
 
     def _leave_compilation_out(self, error: Exception) -> None:
         get_root_logger().warning(
-            f'train: compile is left out, for the first step failed compiled: {type(error).__name__}: {first_line(error)}'
+            'train: compile is left out, for the first compiled step failed: '
+            f'{type(error).__name__}: {first_line(error)}'
         )
         net = self.get_bare_model(self.net_g)
         net._compiled_call_impl = None  # nothing public undoes Module.compile
