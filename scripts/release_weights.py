@@ -1,8 +1,8 @@
-"""Trains the package's weights of a scale, and takes them, their logs and their curves into the repository.
+"""Trains weights of the package, and takes them, their logs and their curves into the repository.
 
-python scripts/release_weights.py 4          all trainings of x4 that are missing, then the mean of all but the first
-python scripts/release_weights.py 4 --list   the commands alone
-python scripts/release_weights.py 4_jpeg     the weights for photographs saved as JPEG, by a single training
+python scripts/release_weights.py srsenet_x4          its trainings that are missing, then the mean of all but the first
+python scripts/release_weights.py srsenet_x4 --list   the commands alone
+python scripts/release_weights.py srsenet_x4_jpeg     the weights for photographs saved as JPEG, by a single training
 
 The mean is that of Wortsman et al., "Model soups", ICML 2022. Weights for JPEG are mixed with those that their training
 started from (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022), so that clean images lose less.
@@ -25,17 +25,13 @@ import yaml
 from srsenet_plugin.weights import files, pretrained
 
 ROOT = Path(__file__).parents[1]
-RELEASED = Path('options/released')
+STAGES = Path('options/released/stages.yml')
 
 
 def main() -> None:
-    stages = yaml.safe_load((ROOT / RELEASED / 'stages.yml').read_text(encoding='utf-8'))
+    stages = yaml.safe_load((ROOT / STAGES).read_text(encoding='utf-8'))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        'weights',
-        type=lambda name: f'x{name.removeprefix("x")}',
-        choices=[name for name in stages if name.startswith('x')],
-    )
+    parser.add_argument('weights', choices=[name for name in stages if name not in ('shared', 'shares')])
     parser.add_argument('--list', action='store_true', help='print the commands, run nothing')
     args = parser.parse_args()
     commands = training_commands(stages[args.weights])
@@ -49,14 +45,19 @@ def main() -> None:
 
 
 def training_commands(stages: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
-    """The command of each training, by its name. The first one is the option file as it is."""
+    """The command of each training, by its name. One without changes to the first has an option file of its own."""
     first = next(iter(stages))
-    start = ['python', 'basicsr/train.py', '-opt', str(RELEASED / f'{first}.yml'), '--auto_resume']
     commands = {}
     for name, changes in stages.items():
+        file = option_file(first if changes else name)
         entries = [f'{key}={value}' for key, value in forced_options(name, changes).items()] if changes else []
-        commands[name] = [*start, *(['--force_yml', *entries] if entries else [])]
+        forced = ['--force_yml', *entries] if entries else []
+        commands[name] = ['python', 'basicsr/train.py', '-opt', str(file), '--auto_resume', *forced]
     return commands
+
+
+def option_file(name: str) -> Path:
+    return next(ROOT.glob(f'options/*/{name}.yml')).relative_to(ROOT)
 
 
 def forced_options(name: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def release(weights_name: str, names: list[str], share: float) -> None:
     """Writes the mean weights of all trainings but the first, or those of a single one, and copies logs and curves.
 
     Args:
-        weights_name: Such as ``x4``.
+        weights_name: Such as ``srsenet_x4``.
         names: The trainings, in order.
         share: Of these weights in those that are written; the rest are those that the first training started from.
     """
@@ -93,14 +94,14 @@ def release(weights_name: str, names: list[str], share: float) -> None:
     weights = [files.weights_of(content, latest_weights(name), 'params_ema') for name, content in trained.items()]
     mean = {key: torch.stack([found[key] for found in weights]).mean(0) for key in weights[0]}
     if share < 1:
-        options = yaml.safe_load((ROOT / RELEASED / f'{names[0]}.yml').read_text(encoding='utf-8'))
+        options = yaml.safe_load((ROOT / option_file(names[0])).read_text(encoding='utf-8'))
         file = pretrained.weights_file(options['path']['pretrain_network_g'])
         start = files.weights_of(files.load(file), file, 'params')
         mean = {key: torch.lerp(start[key].float(), weight, share) for key, weight in mean.items()}
     network_g = next(iter(trained.values()))['network_g']
     # Half precision: half the size, and no difference in a hundredth of a dB.
     mean = {key: weight.half() for key, weight in mean.items()}
-    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'srsenet_{weights_name}.pth')
+    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'{weights_name}.pth')
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
     for name in names:

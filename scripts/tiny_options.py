@@ -121,6 +121,8 @@ def _shrink_datasets(opt: dict[str, Any]) -> None:
             dataset.update(meta_info='tiny/meta_info.txt', meta_info_file='tiny/meta_info.txt')
     train_set.update(batch_size_per_gpu=BATCH, num_worker_per_gpu=1, dataset_enlarge_ratio=4, prefetch_mode=None)
     train_set.update({'out_size': FACE} if 'out_size' in train_set else {'gt_size': PATCH * _scale(opt)})
+    if 'in_size' in train_set:  # CodeFormer's
+        train_set['in_size'] = train_set['gt_size']
     if 'iters' in train_set:  # Restormer's stages
         train_set.update(iters=[ITERATIONS], gt_sizes=[PATCH * _scale(opt)], mini_batch_sizes=[BATCH])
 

@@ -18,8 +18,9 @@ from basicsr.utils.options import parse_options
 NETWORKS = {
     'SrSENet': {'type': 'SrSENet', 'num_feat': 16, 'num_block': 2, 'upscale': 4},
     'MSRResNet': {'type': 'MSRResNet', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 16, 'num_block': 2, 'upscale': 4},
+    'FSRCNN': {'type': 'FSRCNN', 'num_feat': 8, 'num_shrink': 4, 'num_mapping': 1, 'upscale': 4},
 }
-MODEL_TYPES = {'SrSENet': 'AcceleratedSRModel', 'MSRResNet': 'SRModel'}
+MODEL_TYPES = {'SrSENet': 'AcceleratedSRModel', 'MSRResNet': 'SRModel', 'FSRCNN': 'AcceleratedSRModel'}
 GLOBAL_BATCH = 4
 
 
@@ -30,6 +31,7 @@ def main() -> None:
     opt['network_g'] = NETWORKS[network]
     opt['model_type'] = MODEL_TYPES[network]
     opt['train']['amp'] = 'off'  # the same gradients but for rounding, and no more of it than float32's
+    opt['train']['compile'] = network == 'FSRCNN'  # whose replicated edges torch 2.14 compiles without success
     (Path(out) / 'experiment').mkdir(exist_ok=True)
     opt['path']['experiments_root'] = f'{out}/experiment'  # of the training log
     rank, world_size = opt['rank'], opt['world_size']

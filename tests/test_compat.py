@@ -312,6 +312,17 @@ def test_colours_in_matlab_functions() -> None:
     assert is_active('colours_in_matlab_functions'), 'BasicSR has them there again; the shim is not needed any more'
 
 
+def test_losses_in_one_module() -> None:
+    """From where SwinFIR imports the names of reductions."""
+    from basicsr.losses import basic_loss, gan_loss
+    from basicsr.losses.losses import GANLoss, L1Loss, _reduction_modes
+
+    assert (L1Loss, GANLoss, _reduction_modes) == (basic_loss.L1Loss, gan_loss.GANLoss, ['none', 'mean', 'sum'])
+    with pytest.raises(ImportError, match='WassersteinLoss'):
+        from basicsr.losses.losses import WassersteinLoss  # noqa: F401
+    assert is_active('losses_in_one_module'), 'BasicSR has the module again; the shim is not needed any more'
+
+
 def test_filters_in_any_layout() -> None:
     """Real-ESRGAN's order of operations: JPEG artefacts, resizing, a kernel for each image."""
     from basicsr.utils import DiffJPEG

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from conftest import ROOT
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -173,6 +175,30 @@ def test_vdsrs_images(published: Path) -> None:
         _, bgr = quality.upscale(net, 1, gt[:height, :width], 4, PROTOCOLS['ycbcr'])
         equal.append(bgr == cv2.imread(str(path)))
     assert np.concatenate([values.ravel() for values in equal]).mean() > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('scale', 'of_the_paper'), [(2, 33.03), (4, 28.01)])
+def test_vdsrs_authors_read_one_grey_file(
+    published: Path, shared_datasets: Path, scale: int, of_the_paper: float
+) -> None:
+    """Its figures on Set14 are those of the documents, with the values of that file as they are instead of Y."""
+    text = (ROOT / 'docs/compare.md').read_text(encoding='utf-8')
+    row = next(line for line in text[text.index(f'\n| x{scale} |') :].splitlines() if line.startswith('| VDSR |'))
+    stated = float(row.split(' | ')[-2].split(' / ')[0])
+    net = find_network('VDSR', scale, published / 'VDSR_Official.mat').build()
+    grey = cv2.imread(str(shared_datasets / 'Set14/HR/img_003.png'), cv2.IMREAD_UNCHANGED)
+    assert grey.ndim == 2
+    as_it_is, as_y = (_psnr_by_ycbcr(net, img, scale) for img in (grey, 16 + grey * (219 / 255)))
+    assert stated + (as_it_is - as_y) / 14 == pytest.approx(of_the_paper, abs=0.01)
+
+
+def _psnr_by_ycbcr(net: torch.nn.Module, img: NDArray, scale: int) -> float:
+    gt = np.round(img.astype(np.float64))
+    with torch.inference_mode():
+        sr = net(torch.from_numpy(imresize(gt / 255, 1 / scale)).float()[None, None])[0, 0].double().numpy()
+    error = (np.round(sr.clip(0, 1) * 255) - gt)[scale:-scale, scale:-scale]
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
 @pytest.mark.parametrize(('method', 'psnr'), [('SelfExSR', 30.332), ('DRCN', 31.534), ('VDSR', 31.349)])

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 STEPS = ROOT / 'tests/ddp_steps.py'
 
 
-@pytest.mark.parametrize('network', ['SrSENet', 'MSRResNet'])
+@pytest.mark.parametrize('network', ['SrSENet', 'MSRResNet', pytest.param('FSRCNN', marks=pytest.mark.slow)])
 def test_two_processes_equal_one_with_the_same_global_batch(workspace: Path, tmp_path: Path, network: str) -> None:
     photographs = [('coffee.png', (0, 0, 48, 64)), ('chelsea.png', (0, 0, 64, 48)), ('rocket.jpg', (0, 0, 52, 56))]
     for name, count in (('one', 1), ('three', 3)):

@@ -119,6 +119,24 @@ def test_roots_of_other_backends_are_not_looked_for(opt: dict, tmp_path: Path, m
     parse(opt, tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('type', 3, 'type of path is a file or a folder, not 3\\.'),
+        ('type', None, 'type of path is a file or a folder, not None\\.'),
+        ('pretrain_network_g', 3, 'pretrain_network_g and resume_state of path: .* not int'),
+        ('resume_state', [1], 'pretrain_network_g and resume_state of path: .* not list'),
+    ],
+)
+def test_paths_that_are_none(
+    opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object, message: str
+) -> None:
+    parse(opt, tmp_path, monkeypatch)
+    opt['path'][key] = value
+    with pytest.raises(OptionError, match=message):
+        parse(opt, tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize('key', ['pretrain_network_g', 'resume_state'])
 def test_missing_weights(opt: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     opt['path'][key] = 'no/file'

@@ -29,7 +29,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_photo('chelsea.png', tmp_path / 'cat.png', (60, 100, 20, 30))
     for quality in (60, 98):
         Image.open(tmp_path / 'cat.png').save(tmp_path / f'cat{quality}.jpg', quality=quality)
-    for name, options in {'lossy': {}, 'extended': {'xmp': b'<x/>'}, 'lossless': {'lossless': True}}.items():
+    for name, options in {
+        'lossy': {},
+        'extended': {'xmp': b'<x/>'},
+        'fine': {'quality': 97},
+        'lossless': {'lossless': True},
+    }.items():
         Image.open(tmp_path / 'cat.png').save(tmp_path / f'{name}.webp', **options)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -58,6 +63,7 @@ def test_jpegs_have_weights_of_their_own(folder: Path, capsys: pytest.CaptureFix
     [
         ('cat.png', [], 'srsenet_x4'),
         ('cat98.jpg', [], 'srsenet_x4'),
+        ('fine.webp', [], 'srsenet_x4'),
         ('lossless.webp', [], 'srsenet_x4'),
         ('cat60.jpg', ['-s', '8'], 'srsenet_x8'),  # has none for JPEG
         ('cat60.jpg', ['--weights', 'srsenet_x4'], 'srsenet_x4'),

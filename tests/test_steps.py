@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from conftest import write_photo
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from trainings import NETWORKS, assert_same_weights, batches, build, train
 
 from srsenet_plugin.data.draws import Draw
 from srsenet_plugin.machine import precision
+from srsenet_plugin.models import accelerated_sr_model
 from srsenet_plugin.models.stopping import TrainingStopped
 from srsenet_plugin.prepare.packing import Packing, lmdb_folders, pack_images
 
@@ -47,6 +50,50 @@ def test_faster_and_smaller_ways_come_to_the_same(opt: dict, options: dict[str, 
         assert log['l_pix'] == pytest.approx(expected['l_pix'], rel=1e-4)
     for weight, expected in zip(ours.net_g.parameters(), stock.net_g.parameters()):
         torch.testing.assert_close(weight, expected, rtol=0, atol=2e-4)
+
+
+def test_trains_uncompiled_where_the_first_step_fails_compiled(
+    opt: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_in_backward(net: nn.Module, x: Tensor) -> Tensor:
+        out = net.forward(x)
+        out.register_hook(_no_such_kernel)
+        return out
+
+    def compile_wrongly(net: nn.Module) -> None:
+        net._compiled_call_impl = functools.partial(fail_in_backward, net)
+
+    monkeypatch.setattr(accelerated_sr_model, 'can_compile', lambda device: True)
+    monkeypatch.setattr(nn.Module, 'compile', compile_wrongly)
+    ours, stock = build(opt, compile=True), build(opt, 'SRModel')
+    assert train(ours, batches(3)) == train(stock, batches(3))
+    assert_same_weights(ours.net_g, stock.net_g)
+    printed = capsys.readouterr().err
+    assert 'compile is left out, for the first compiled step failed: AssertionError: no such kernel\n' in printed
+
+
+def _no_such_kernel(gradient: Tensor) -> Tensor:
+    raise AssertionError('no such kernel\nin line 2')
+
+
+def test_errors_of_later_compiled_steps_are_no_reason_to_go_on(opt: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerated_sr_model, 'can_compile', lambda device: True)
+    monkeypatch.setattr(nn.Module, 'compile', lambda net: None)
+    model = build(opt, compile=True)
+    train(model, batches(1))
+    monkeypatch.setattr(model, '_criterion', lambda output, gt: _no_such_kernel(gt))
+    with pytest.raises(AssertionError, match='no such kernel'):
+        train(model, batches(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('network', ['SRCNN', 'FSRCNN'])
+def test_networks_with_replicated_edges_train_with_compile(opt: dict, network: str) -> None:
+    """torch 2.14 has wrong strides in their compiled backward pass."""
+    opt['network_g'] = {'type': network, 'upscale': 4}
+    ours, stock = build(opt, compile=True), build(opt, 'SRModel')
+    for log, expected in zip(train(ours, batches(3)), train(stock, batches(3))):
+        assert log['l_pix'] == pytest.approx(expected['l_pix'], rel=1e-4)
 
 
 def test_accumulates_sums_as_sums(opt: dict) -> None:

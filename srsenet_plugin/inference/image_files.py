@@ -29,6 +29,7 @@ from PIL.PngImagePlugin import PngInfo
 from srsenet_plugin.data.whole_files import whole_file
 from srsenet_plugin.inference import tiff_files
 from srsenet_plugin.inference.photo import BadPhotoError, Photo, TooManyPixelsError, check_size
+from srsenet_plugin.inference.webp_quality import webp_quality
 from srsenet_plugin.prepare.source_images import loses_bits
 
 FORMAT_OF_SUFFIX = {
@@ -192,7 +193,7 @@ def _pillows_photo(data: bytes, max_pixels: int) -> Photo:
             _xmp(img.info.get('xmp') or b''),
             _dpi(img.info.get('dpi') or ()),
             _jpeg_quality(img),
-            img.format == 'WEBP' and _is_lossy_webp(data),
+            webp_quality(data) if img.format == 'WEBP' else None,
         )
 
 
@@ -204,17 +205,6 @@ def _jpeg_quality(img: Image.Image) -> int | None:
     percent = 100 * sum(tables[min(tables)]) / SUM_OF_LUMA_TABLE
     quality = 100 - percent / 2 if percent <= 100 else 5000 / percent
     return min(max(round(quality), 1), 100)
-
-
-def _is_lossy_webp(data: bytes) -> bool:
-    """Whether the first image among the chunks of a WebP file is VP8, and not VP8L."""
-    start = 12  # behind the names of RIFF and WebP
-    while start + 8 <= len(data):
-        name, size = struct.unpack_from('<4sI', data, start)
-        if name in (b'VP8 ', b'VP8L'):
-            return name == b'VP8 '
-        start += 8 + size + size % 2
-    return False
 
 
 def _eight_bits(img: Image.Image) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ class Photo:
         xmp: XMP data, or nothing.
         dpi: Pixels per inch, horizontal and vertical.
         jpeg_quality: Quality of the JPEG file that it was read from, 1 to 100 as libjpeg counts it.
-        is_lossy_webp: Whether it was read from a WebP file with the losses of its older format.
+        webp_quality: Quality of the lossy WebP file that it was read from, 0 to 100 as libwebp counts it.
     """
 
     pixels: NDArray
@@ -35,7 +35,7 @@ class Photo:
     xmp: bytes = b''
     dpi: tuple[float, float] | None = None
     jpeg_quality: int | None = None
-    is_lossy_webp: bool = False
+    webp_quality: int | None = None
 
 
 def check_size(width: int, height: int, num_images: int, max_pixels: int) -> None:

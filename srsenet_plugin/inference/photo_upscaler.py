@@ -12,15 +12,16 @@ from srsenet_plugin.inference.sizes import AnySizeUpscaler, ResultSize, scale_fo
 from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.weights import pretrained
 
-# Up to this quality of JPEG, the weights for it score higher (scripts/benchmark_jpeg.py).
+# Up to these qualities, the weights for JPEG score higher (scripts/benchmark_jpeg.py, for WebP with --webp).
 JPEG_QUALITY = 95
+WEBP_QUALITY = 90
 
 
 class PhotoUpscaler:
     """Upscales photographs to a size.
 
-    Photographs from JPEG files and lossy WebP files go through the package's weights for JPEG, where there are some for
-    the scale or for a larger one.
+    Photographs from JPEG and WebP files with losses go through the package's weights for JPEG, where there are some for
+    the scale or for a larger one. The quantisers in the file tell its quality.
 
     Args:
         size: The size of the results.
@@ -66,7 +67,7 @@ class PhotoUpscaler:
             ValueError: It would have to be enlarged by more than the largest scale.
             MemoryError: The device's memory does not suffice.
         """
-        # No table states the quality of a WebP file. Up to 90 the weights for JPEG score as high
-        # (benchmark_jpeg.py --webp).
-        is_jpeg = photo.is_lossy_webp or (photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY)
-        return (self._upscale_jpeg if is_jpeg else self._upscale)(photo.pixels)
+        is_lossy = (photo.jpeg_quality is not None and photo.jpeg_quality <= JPEG_QUALITY) or (
+            photo.webp_quality is not None and photo.webp_quality <= WEBP_QUALITY
+        )
+        return (self._upscale_jpeg if is_lossy else self._upscale)(photo.pixels)

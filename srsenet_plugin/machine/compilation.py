@@ -15,10 +15,16 @@ def can_compile(device: torch.device) -> bool:
     try:
         torch.compile(_increment)(torch.zeros(2, device=device))
     except Exception as error:  # of torch's compiler, or of the tools that it calls
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        get_root_logger().warning(f'train: compile is left out, for torch.compile does not work here: {reason}')
+        get_root_logger().warning(
+            f'train: compile is left out, for torch.compile does not work here: {first_line(error)}'
+        )
         return False
     return True
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message. Those of torch's compiler have many."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _increment(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from srsenet_plugin.data.draws import Position
 from srsenet_plugin.machine.allocator import keep_freed_memory
-from srsenet_plugin.machine.compilation import can_compile
+from srsenet_plugin.machine.compilation import can_compile, first_line
 from srsenet_plugin.machine.precision import amp_dtype
 from srsenet_plugin.models import base_model, checkpoints, resuming
 from srsenet_plugin.models.random_states import RandomStates
@@ -77,7 +77,7 @@ class AcceleratedSRModel(SRModel):
         # In float32 oneDNN's own formats are faster on processors.
         if self._train_opt.get('channels_last') and (device_type == 'cuda' or self._amp_dtype):
             self._memory_format = torch.channels_last
-        self._is_compiled = False
+        self._is_compiled = self._compilation_is_proven = False
         if opt['is_train']:
             get_root_logger().info(f'Precision: {precision}. Memory format: {self._memory_format}.')
             if opt['path'].get('resume_state'):
@@ -103,6 +103,16 @@ class AcceleratedSRModel(SRModel):
         elif can_compile(self.device):
             net.compile()
             self._is_compiled = True
+
+    def _leave_compilation_out(self, error: Exception) -> None:
+        get_root_logger().warning(
+            'train: compile is left out, for the first compiled step failed: '
+            f'{type(error).__name__}: {first_line(error)}'
+        )
+        net = self.get_bare_model(self.net_g)
+        net._compiled_call_impl = None  # nothing public undoes Module.compile
+        self._is_compiled = False
+        self.net_g = super().model_to_device(net)  # DistributedDataParallel takes no step after one that failed
 
     def _accelerate(self, net: nn.Module) -> nn.Module:
         return net.to(memory_format=self._memory_format)
@@ -153,9 +163,14 @@ class AcceleratedSRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Makes one step of the training."""
-        self.optimizer_g.zero_grad()
-        with self._randomness.network():
-            self.output, self._losses = self._steps.backward(self.net_g, self.lq, self.gt, self._criterion, self._sums)
+        try:
+            self._backward()
+        except Exception as error:  # of torch's compiler, which has no kernels for some networks, or of its kernels
+            if not self._is_compiled or self._compilation_is_proven:
+                raise
+            self._leave_compilation_out(error)
+            self._backward()
+        self._compilation_is_proven = True
         if self._steps.update(self.net_g, self._losses) and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self._position.samples += len(self.lq) * self.opt['world_size']
@@ -165,6 +180,11 @@ class AcceleratedSRModel(SRModel):
         if self._log:
             self._log.step()
         self._stop_if_asked()
+
+    def _backward(self) -> None:
+        self.optimizer_g.zero_grad()
+        with self._randomness.network():
+            self.output, self._losses = self._steps.backward(self.net_g, self.lq, self.gt, self._criterion, self._sums)
 
     def _criterion(self, output: Output, gt: Tensor) -> dict[str, Tensor]:
         losses: dict[str, Tensor | None] = {}

@@ -95,6 +95,23 @@ def colours_in_matlab_functions() -> tuple[bool, str]:
     return True, 'this basicsr has them in utils.color_util'
 
 
+def losses_in_one_module() -> tuple[bool, str]:
+    """Projects of BasicSR 1.3, such as SwinFIR, import from ``losses.losses``, which is two modules now."""
+    folder = _folder() / 'losses'
+    if (folder / 'losses.py').exists() or not (folder / 'basic_loss.py').exists():
+        return False, 'this basicsr has its losses where it had them'
+
+    def find(name: str) -> Any:
+        for module in ('basic_loss', 'gan_loss'):
+            contents = vars(importlib.import_module(f'basicsr.losses.{module}'))
+            if name in contents:
+                return contents[name]
+        raise AttributeError(f'basicsr.losses has no {name}')
+
+    _provide('basicsr.losses.losses', __getattr__=find)
+    return True, 'this basicsr has them in losses.basic_loss and losses.gan_loss'
+
+
 # Option files
 
 

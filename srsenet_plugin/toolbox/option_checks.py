@@ -44,6 +44,13 @@ def check_options() -> tuple[bool, str]:
             if error.filename is None:
                 raise
             raise OptionError(f'The option file {error.filename} cannot be read: {error.strerror}.') from None
+        except TypeError as error:
+            if 'os.PathLike' not in str(error):
+                raise
+            raise OptionError(
+                'A file or folder in the option file is no text. Look at dataroot_gt and dataroot_lq of datasets, and '
+                f'at pretrain_network_g and resume_state of path: {error}.'
+            ) from None
         except KeyError as error:
             (key,) = error.args
             if key in ('RANK', 'SLURM_PROCID'):
@@ -65,6 +72,7 @@ def check_options() -> tuple[bool, str]:
         problems = '\n'.join(
             (
                 *_device_problems(opt),
+                *_paths_that_are_none(opt),
                 *_unwritable_results(opt),
                 *_missing_files(opt),
                 *_misread_lmdbs(opt),
@@ -102,6 +110,15 @@ def _device_problems(opt: Mapping[str, Any]) -> Iterator[str]:
         yield f'  num_gpu: {opt["num_gpu"]}, but torch finds no CUDA device. num_gpu: auto takes what there is.'
 
 
+def _paths_that_are_none(opt: Mapping[str, Any]) -> Iterator[str]:
+    for key, path in opt['path'].items():
+        if any(name in key for name in ('strict_load', 'param_key', 'ignore_resume')):
+            continue
+        may_be_empty = any(name in key for name in ('pretrain_network', 'resume'))  # others become folders
+        if not isinstance(path, str) and not (may_be_empty and path is None):
+            yield f'  {key} of path is a file or a folder, not {path!r}.'
+
+
 def _unwritable_results(opt: Mapping[str, Any]) -> Iterator[str]:
     results = Path(opt['path']['experiments_root' if opt['is_train'] else 'results_root'])
     folder = next(folder for folder in (results, *results.parents) if folder.exists())
@@ -130,11 +147,7 @@ def _missing_files(opt: Mapping[str, Any]) -> Iterator[str]:
                 print('\n'.join((f'warning: {name} is not tested, because it is not there:', *lines)), file=sys.stderr)
     if not opt['auto_resume']:  # which replaces these paths
         for key, path in opt['path'].items():
-            if (
-                key.startswith(('pretrain_network', 'resume_state'))
-                and isinstance(path, str)
-                and not os.path.exists(path)
-            ):
+            if key.startswith(('pretrain_network', 'resume_state')) and path and not os.path.exists(str(path)):
                 shipped = f', or one of {", ".join(pretrained.names())}' if key.startswith('pretrain_network') else ''
                 yield (
                     f'  {path} ({key} of path) does not exist. Train it first, or name a file that is there{shipped}.'

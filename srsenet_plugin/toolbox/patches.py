@@ -85,6 +85,14 @@ PATCHES = (
         'test_compat.py::test_colours_in_matlab_functions',
     ),
     Patch(
+        'compat.losses_in_one_module',
+        ('basicsr.losses.losses',),
+        'projects made for BasicSR 1.3, such as SwinFIR, fail: there is no `basicsr.losses.losses`',
+        'works',
+        'BasicSR 1.4.2, as long as projects import from there',
+        'test_compat.py::test_losses_in_one_module',
+    ),
+    Patch(
         'compat.safe_option_files',
         ('basicsr.utils.options.ordered_yaml',),
         'option files can run code, and deep nesting in them crashes Python',
