@@ -51,11 +51,11 @@ def test_hostile_option_files_end_in_a_sentence(name: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     Path('opt.yml').write_text(text)
     monkeypatch.setattr(sys, 'argv', ['train.py', '-opt', 'opt.yml'])
-    start = time.monotonic()
+    start = time.process_time()  # the clock would count other work, too
     with pytest.raises(OptionError, match='The option file cannot be read') as error:
         options.parse_options('.')
     assert message in str(error.value.code)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert [path.name for path in tmp_path.iterdir()] == ['opt.yml']
 
 
