@@ -20,7 +20,7 @@ import yaml
 
 ITERATIONS = 4
 BATCH = 2
-PATCH = 32  # of the low-resolution image
+PATCH = 32  # of the low-resolution image, at most
 FACE = 64  # where a network takes images of one size, as GFPGAN's
 # Keys of networks that count blocks. Widths stay, because they have to fit each other.
 BLOCKS = re.compile(r'(n|num)?_?(depths?|(res|res_|refinement_)?blocks?|layers?|groups?)|.*blk_nums?')
@@ -70,6 +70,12 @@ def _scale(opt: dict[str, Any]) -> int:
     return int(opt.get('scale') or opt['network_g'].get('upscale') or 1)
 
 
+def _patch(opt: dict[str, Any]) -> int:
+    """Of the ground truth. Some networks take whole windows in training."""
+    window = opt['network_g'].get('window_size', 1)
+    return PATCH // window * window * _scale(opt) if isinstance(window, int) else PATCH * _scale(opt)
+
+
 def _shrink(opt: dict[str, Any]) -> None:
     opt.update(name='tiny', num_gpu=0, manual_seed=0)
     for key in [key for key in opt if re.fullmatch(r'network_(?!g$|d$).*', key)]:
@@ -81,7 +87,7 @@ def _shrink(opt: dict[str, Any]) -> None:
     _shrink_datasets(opt)
     _shrink_schedule(opt['train'])
     # Real-ESRGAN's own copies of both.
-    opt.update({key: value for key, value in (('gt_size', PATCH * _scale(opt)), ('queue_size', BATCH)) if key in opt})
+    opt.update({key: value for key, value in (('gt_size', _patch(opt)), ('queue_size', BATCH)) if key in opt})
     opt['val'] = {
         **opt.get('val', {}),
         'val_freq': ITERATIONS,
@@ -94,7 +100,8 @@ def _shrink(opt: dict[str, Any]) -> None:
 
 def _shrink_networks(opt: dict[str, Any]) -> None:
     network = opt['network_g']
-    network.pop('decoder_load_path', None)
+    for key in [key for key in network if key.endswith('_path')]:
+        del network[key]  # of trained weights
     for key, value in network.items():
         if isinstance(value, list) and len(value) > 4:  # one entry for each stage, of which one will do
             network[key] = value = value[:1]
@@ -120,11 +127,11 @@ def _shrink_datasets(opt: dict[str, Any]) -> None:
         else:  # degraded while it trains
             dataset.update(meta_info='tiny/meta_info.txt', meta_info_file='tiny/meta_info.txt')
     train_set.update(batch_size_per_gpu=BATCH, num_worker_per_gpu=1, dataset_enlarge_ratio=4, prefetch_mode=None)
-    train_set.update({'out_size': FACE} if 'out_size' in train_set else {'gt_size': PATCH * _scale(opt)})
+    train_set.update({'out_size': FACE} if 'out_size' in train_set else {'gt_size': _patch(opt)})
     if 'in_size' in train_set:  # CodeFormer's
         train_set['in_size'] = train_set['gt_size']
     if 'iters' in train_set:  # Restormer's stages
-        train_set.update(iters=[ITERATIONS], gt_sizes=[PATCH * _scale(opt)], mini_batch_sizes=[BATCH])
+        train_set.update(iters=[ITERATIONS], gt_sizes=[_patch(opt)], mini_batch_sizes=[BATCH])
 
 
 def _shrink_schedule(train: dict[str, Any]) -> None:
