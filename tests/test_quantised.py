@@ -235,6 +235,13 @@ def test_a_torch_without_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
         quantised.obstacle.cache_clear()
 
 
+def test_the_question_for_int8_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    quantised.obstacle.cache_clear()
+    quantised.obstacle('cpu')
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_other_devices_have_no_int8() -> None:
     assert quantised.obstacle('cuda') == 'int8 is for processors, not for cuda'
 
