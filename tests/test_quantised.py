@@ -163,14 +163,19 @@ def test_all_weights_of_the_package_have_ranges() -> None:
         assert set(ranges) == {layer for layer, _ in quantised_layers(pretrained.load_network(name))}
 
 
+SLOW = [
+    pytest.param(name, scale, marks=pytest.mark.slow) for name in ('Set14', 'B100') for scale in pretrained.scales()
+]
+
+
 @needs_int8
-@pytest.mark.parametrize('scale', pretrained.scales())
-def test_loss_on_set5(shared_datasets: Path, scale: int) -> None:
+@pytest.mark.parametrize(('name', 'scale'), [('Set5', scale) for scale in pretrained.scales()] + SLOW)
+def test_loss_on_benchmarks(shared_datasets: Path, name: str, scale: int) -> None:
     net = pretrained.load_pretrained(scale)
     ranges = stored_ranges(pretrained.weights_file(f'srsenet_x{scale}'))
     assert ranges
     losses = []
-    for path in sorted((shared_datasets / 'Set5/HR').iterdir()):
+    for path in sorted((shared_datasets / name / 'HR').iterdir()):
         gt = quality.read_bgr(path)
         gt = gt[: len(gt) // scale * scale, : gt.shape[1] // scale * scale]
         lr = imresize(gt, 1 / scale)
