@@ -39,7 +39,7 @@ from srsenet_plugin.machine.precision import amp_dtype
 from srsenet_plugin.machine.timing import interleaved_medians
 from srsenet_plugin.weights import pretrained
 from srsenet_plugin.weights.export import export
-from srsenet_plugin.weights.ranges import stored_ranges
+from srsenet_plugin.weights.ranges import Ranges, stored_ranges
 
 HEIGHT, WIDTH = 1080, 1920
 DEVICE = find_device('auto', ('cuda', 'cpu'))
@@ -69,17 +69,23 @@ def in_bf16(net: SrSENet) -> nn.Module:
 
 def in_int8(net: SrSENet) -> nn.Module:
     reason = obstacle(DEVICE.type)
+    if reason:
+        raise RuntimeError(reason)
+    return Int8SrSENet(net, ranges_of(net))
+
+
+def ranges_of(net: SrSENet) -> Ranges:
     ranges = stored_ranges(pretrained.weights_file(f'srsenet_x{net.upscale}'))
-    if reason or not ranges:
-        raise RuntimeError(reason or 'the weights have no ranges')
-    return Int8SrSENet(net, ranges)
+    if not ranges:
+        raise RuntimeError('the weights have no ranges')
+    return ranges
 
 
 def compiled(net: SrSENet) -> nn.Module:
     return cast(nn.Module, torch.compile(net, dynamic=False))
 
 
-def by_onnxruntime(scale: int, folder: Path) -> Run:
+def by_onnxruntime(precision: str, scale: int, folder: Path) -> Run:
     import onnxruntime
 
     provider = f'{"CUDA" if CUDA else "CPU"}ExecutionProvider'
@@ -88,7 +94,7 @@ def by_onnxruntime(scale: int, folder: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # into the time of the next way
-    session = onnxruntime.InferenceSession(onnx_file(scale, folder), options, providers=[provider])
+    session = onnxruntime.InferenceSession(onnx_file(scale, folder, precision), options, providers=[provider])
     return lambda lr: session.run(None, {'lr': lr})[0]
 
 
@@ -96,8 +102,8 @@ def by_openvino(precision: str, scale: int, folder: Path) -> Run:
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(onnx_file(scale, folder))
-    if precision == 'int8':
+    model = core.read_model(onnx_file(scale, folder, 'int8' if precision == 'int8' else 'fp32'))
+    if precision == 'nncf':
         import nncf
 
         names = ('astronaut.png', 'chelsea.png', 'rocket.jpg', 'motorcycle_left.png')
@@ -124,7 +130,7 @@ PLAIN = 'plain, fp32'
 WAYS: dict[str, Callable[[int, Path], Run]] = {
     PLAIN: partial(by_torch, lambda net: net),
     'torch.compile, fp32': partial(by_torch, compiled),
-    'ONNX Runtime, fp32': by_onnxruntime,
+    'ONNX Runtime, fp32': partial(by_onnxruntime, 'fp32'),
     'srsenet upscale, fp32': partial(by_torch, StripwiseSrSENet),
     'srsenet upscale, bf16': partial(by_torch, in_bf16),
 }
@@ -135,7 +141,9 @@ else:
         'srsenet upscale, int8': partial(by_torch, in_int8),
         'OpenVINO, fp32': partial(by_openvino, 'fp32'),
         'OpenVINO, bf16': partial(by_openvino, 'bf16'),
-        'OpenVINO, int8 by nncf': partial(by_openvino, 'int8'),
+        'OpenVINO, int8 by nncf': partial(by_openvino, 'nncf'),
+        'OpenVINO, int8 by srsenet export': partial(by_openvino, 'int8'),
+        'ONNX Runtime, int8 by srsenet export': partial(by_onnxruntime, 'int8'),
         "OpenCV's dnn, fp32": by_opencv,
     }
 
@@ -170,6 +178,7 @@ def compare(scale: int, repetitions: int, folder: Path, console: Console) -> Tab
         runs[name] = run
         psnrs[name] = float(10 * np.log10(255**2 / np.square(error[scale:-scale, scale:-scale]).mean()))
     seconds = interleaved_medians({name: partial(run, lr) for name, run in runs.items()}, repetitions, f'x{scale}')
+    runs.clear()  # some hold gigabytes
     table = Table('', 'ms', 'ratio', 'MB', 'PSNR', title=f'{WIDTH // scale}x{HEIGHT // scale} to {WIDTH}x{HEIGHT}')
     for name, own in seconds.items():
         with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as executor:
@@ -190,10 +199,11 @@ def peak_memory(name: str, scale: int, folder: Path) -> float:
     return float('nan') if before is None or after is None else (after - before) / 1e6
 
 
-def onnx_file(scale: int, folder: Path) -> Path:
-    path = folder / f'srsenet_x{scale}.onnx'
+def onnx_file(scale: int, folder: Path, precision: str = 'fp32') -> Path:
+    path = folder / f'srsenet_x{scale}_{precision}.onnx'
     if not path.exists():
-        export(load_pretrained(scale), 'onnx', path)
+        net = load_pretrained(scale)
+        export(net, 'onnx', path, precision=precision, ranges=ranges_of(net) if precision == 'int8' else None)
     return path
 
 

@@ -118,6 +118,18 @@ print([
     assert printed.splitlines()[-1] == '[0, 0, 0, 0, 0] False'
 
 
+def test_a_photograph_needs_few_packages(tmp_path: Path) -> None:
+    """Each that is slow to import delays the first photograph."""
+    write_photo('chelsea.png', tmp_path / 'chelsea.png', (60, 100, 120, 160))
+    code = """
+import sys
+from srsenet_plugin.cli import main
+main(['upscale', 'chelsea.png', '-o', 'big.png'])
+print([name for name in ('basicsr', 'mmengine', 'scipy', 'tifffile', 'torchvision', 'onnx') if name in sys.modules])
+"""
+    assert run_python(code, cwd=tmp_path).splitlines()[-1] == '[]'
+
+
 @pytest.mark.parametrize(
     'imports',
     [

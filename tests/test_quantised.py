@@ -163,14 +163,19 @@ def test_all_weights_of_the_package_have_ranges() -> None:
         assert set(ranges) == {layer for layer, _ in quantised_layers(pretrained.load_network(name))}
 
 
+SLOW = [
+    pytest.param(name, scale, marks=pytest.mark.slow) for name in ('Set14', 'B100') for scale in pretrained.scales()
+]
+
+
 @needs_int8
-@pytest.mark.parametrize('scale', pretrained.scales())
-def test_loss_on_set5(shared_datasets: Path, scale: int) -> None:
+@pytest.mark.parametrize(('name', 'scale'), [('Set5', scale) for scale in pretrained.scales()] + SLOW)
+def test_loss_on_benchmarks(shared_datasets: Path, name: str, scale: int) -> None:
     net = pretrained.load_pretrained(scale)
     ranges = stored_ranges(pretrained.weights_file(f'srsenet_x{scale}'))
     assert ranges
     losses = []
-    for path in sorted((shared_datasets / 'Set5/HR').iterdir()):
+    for path in sorted((shared_datasets / name / 'HR').iterdir()):
         gt = quality.read_bgr(path)
         gt = gt[: len(gt) // scale * scale, : gt.shape[1] // scale * scale]
         lr = imresize(gt, 1 / scale)
@@ -233,6 +238,13 @@ def test_a_torch_without_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 'lacks operators in int8: pip install -U torch' in str(quantised.obstacle('cpu'))
     finally:
         quantised.obstacle.cache_clear()
+
+
+def test_the_question_for_int8_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    quantised.obstacle.cache_clear()
+    quantised.obstacle('cpu')
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_devices_have_no_int8() -> None:

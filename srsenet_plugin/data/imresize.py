@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import math
 import numbers
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional as F
 
 from srsenet_plugin.data.cubic import cubic, mirrored
+
+if TYPE_CHECKING:  # slow to import, and few photographs need it
+    from scipy.sparse import csr_array
 
 # The kernel, which covers four pixels of the result, grows with 1 / scale; beyond this it would fill the memory.
 MAX_WIDENING = 1000
@@ -130,6 +132,8 @@ def _weights(in_size: int, scale: float, out_size: int, antialiasing: bool) -> c
     columns = mirrored(taps.astype(np.int64) - 1, in_size)
     # Built so, it keeps the order of each row's sum, also where mirrored pixels are among them twice.
     ends = np.arange(out_size + 1) * taps.shape[1]
+    from scipy.sparse import csr_array
+
     return csr_array((weight.ravel(), columns.ravel(), ends), shape=(out_size, in_size))
 
 

@@ -9,7 +9,12 @@ to which blocks add are kept in bfloat16: as codes, they would lose two thirds o
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from threading import Barrier, Lock
+from typing import Any
 
 import cv2
 import torch
@@ -33,7 +38,8 @@ def obstacle(device_type: str) -> str | None:
         return f'int8 is for processors, not for {device_type}'
     if not computes_in_int8(device_type):
         return 'this processor has no units for int8 (VNNI of x86)'
-    net, image = SrSENet(num_feat=16, num_block=1).eval(), torch.rand(1, 1, 4, 4)
+    with torch.random.fork_rng(devices=[]):  # the numbers that a user draws do not depend on it
+        net, image = SrSENet(num_feat=16, num_block=1).eval(), torch.rand(1, 1, 4, 4)
     try:
         Int8SrSENet(net, calibrate(net, [image]))(image)
     except (AttributeError, RuntimeError, TypeError):  # no such operator, or one with other arguments
@@ -68,9 +74,10 @@ class Int8SrSENet(ImageByImage):
         self.tail = _Tail(net, codes, Codes.over(*activated(ranges['upconv'], slope)))
 
     def _upscale(self, x: Tensor) -> Tensor:
-        return self._enlarge(x, self._features(x))
+        with _workers() as each:
+            return self._enlarge(x, self._features(x, each), each)
 
-    def _features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, each: _Each) -> Tensor:
         """The features after all blocks, (H, W, num_feat)."""
         height, width = x.shape[2:]
         feat, branch = (
@@ -79,34 +86,77 @@ class Int8SrSENet(ImageByImage):
         )
         usual_count = max(LR_PIXELS // width, MIN_ROWS)
         count = self.rows[0] if self.rows else usual_count
-        for rows in strips(height, usual_count):  # the last bit of sums in float32 depends on the strip's size
+
+        def first(rows: slice) -> None:
             window, inside = with_halo(rows, height, 1)
             feat[rows] = self.act(self.conv_first(x[:, :, window])).permute(0, 2, 3, 1)[0, inside]
+
+        each(first, strips(height, usual_count))  # the last bit of sums in float32 depends on the strip's size
         for block in self.blocks:
-            sums = torch.zeros(feat.shape[2], dtype=torch.int64)
-            for rows in strips(height, count):
+
+            def convs(rows: slice, block: _Block = block) -> Tensor:
                 window, inside = with_halo(rows, height, 2)
-                block.convs(feat[window], inside, branch[rows])
-                # The sum of a strip fits into 32 bits, that of an image may not.
-                sums += branch[rows].sum((0, 1), dtype=torch.int32)
-            gates = block.gates(sums, height * width)
-            for rows in strips(height, count):
+                return block.convs(feat[window], inside, branch[rows])
+
+            # The sum of a strip fits into 32 bits, that of an image may not.
+            gates = block.gates(torch.stack(each(convs, strips(height, count))).sum(0), height * width)
+
+            def add(rows: slice, block: _Block = block, gates: Tensor = gates) -> None:
                 block.add(feat[rows], branch[rows], gates)
+
+            each(add, strips(height, count))
         return feat
 
-    def _enlarge(self, x: Tensor, feat: Tensor) -> Tensor:
+    def _enlarge(self, x: Tensor, feat: Tensor, each: _Each) -> Tensor:
         """Enlarges image and features, (1, num_out_ch, upscale * H, upscale * W)."""
         height, width = x.shape[2:]
         scale, tail = self.upscale, self.tail
         count = self.rows[1] if self.rows else max(HR_PIXELS // (width * scale**2), 1)
         out = torch.zeros((1, tail.num_out_ch, scale * height, scale * width))
-        for rows in strips(height + 1, count):
-            tail.add(out[0], feat, rows)
-        for rows in strips(height, count):
+        lock = Lock()
+
+        def add(rows: slice) -> None:
+            first, sums = tail.sums(feat, rows)
+            with lock:  # neighbours add to the same rows
+                out[0, :, first : first + sums.shape[1]] += sums
+
+        def finish(rows: slice) -> None:
             window, inside = with_halo(rows, height, 1, scale)
             own = out[:, :, enlarged(rows, scale)]
             own.mul_(tail.out_scales).add_(tail.out_bias).add_(self.upconv_image(x[:, :, window])[:, :, inside])
+
+        each(add, strips(height + 1, count))
+        each(finish, strips(height, count))
         return out
+
+
+_Each = Callable[[Callable[[slice], Any], Iterable[slice]], list[Any]]
+
+
+@contextmanager
+def _workers() -> Iterator[_Each]:
+    """Calls a function with each of several strips, on as many threads as torch has here, and returns the results.
+
+    Each thread computes a strip by itself. So they wait for each other less often than torch's own threads, which share
+    each operator, and compute at the same time where an operator has one thread.
+    """
+    threads = torch.get_num_threads()
+    ready = Barrier(threads + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        ready.wait()
+
+    with ThreadPoolExecutor(threads, initializer=start) as executor:
+        for _ in range(threads):
+            executor.submit(int)
+        ready.wait()
+        torch.set_num_threads(threads)  # which threads to come will have: they take the number that was set last
+
+        def each(function: Callable[[slice], Any], strips: Iterable[slice]) -> list[Any]:
+            return list(executor.map(torch.inference_mode()(function), strips))
+
+        yield each
 
 
 class _Block:
@@ -121,11 +171,12 @@ class _Block:
         self.identity = torch.ops.onednn.qlinear_prepack(LARGEST_WEIGHT * torch.eye(num_feat, dtype=torch.int8), None)
         self.zeros = torch.zeros(num_feat, dtype=torch.int32)
 
-    def convs(self, feat: Tensor, rows: slice, branch: Tensor) -> None:
-        """Computes rows of the branch that the gates scale from features, (H, W, num_feat)."""
+    def convs(self, feat: Tensor, rows: slice, branch: Tensor) -> Tensor:
+        """Computes rows of the branch that the gates scale from features, (H, W, num_feat), and their codes' sums."""
         inner = self.conv1(self.before.of(feat))
         self.conv1.activate(inner, inner)
         self.conv2.activate(self.conv2(inner)[rows], branch)
+        return torch.from_numpy(cv2.reduce(branch.flatten(0, 1).numpy(), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0])
 
     def gates(self, sums: Tensor, pixels: int) -> Tensor:
         """The gates of the branch whose codes have these sums."""
@@ -185,8 +236,11 @@ class _Tail:
         self.out_scales = (last_scales * hr.scale)[:, None, None]
         self.out_bias = torch.zeros(1) if net.conv_last.bias is None else net.conv_last.bias[:, None, None]
 
-    def add(self, out: Tensor, feat: Tensor, rows: slice) -> None:
-        """Adds to an image, in whole numbers, cells of some rows; there is one row more than in the LR image."""
+    def sums(self, feat: Tensor, rows: slice) -> tuple[int, Tensor]:
+        """The sums, in whole numbers, that cells of some rows add to an image, and the first row that they add to.
+
+        There is one row of cells more than in the LR image.
+        """
         scale = self.scale
         height, width, _ = feat.shape
         around = self._around_corners(feat, rows)
@@ -204,7 +258,7 @@ class _Tail:
         sums = F.fold(shares.t()[None], size, scale + 2, stride=scale)[0]
         top, left = rows.start * scale - scale // 2 - 1, scale // 2 + 1
         first, last = max(top, 0), min(top + size[0], height * scale)
-        out[:, first:last] += sums[:, first - top : last - top, left : left + width * scale]
+        return first, sums[:, first - top : last - top, left : left + width * scale]
 
     def _around_corners(self, feat: Tensor, rows: slice) -> Tensor:
         """Codes of the four LR pixels around each corner in some rows of corners, (rows, W + 1, 2, 2, num_feat)."""

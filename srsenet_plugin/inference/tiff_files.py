@@ -7,17 +7,20 @@ import logging
 import math
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import PIL
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, TiffTags
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from srsenet_plugin.inference.photo import BadPhotoError, Photo, check_size
+
+if TYPE_CHECKING:  # slow to import, and most photographs are no TIFF files
+    import tifffile
 
 logging.getLogger('tifffile').addHandler(logging.NullHandler())  # the errors raised here say it
 
@@ -46,6 +49,8 @@ def read_tiff(data: bytes, max_pixels: int) -> NDArray | None:
             pixels are missing.
         Exception: Whatever tifffile raises on damaged files.
     """
+    import tifffile
+
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages[0]
         assert isinstance(page, tifffile.TiffPage)
@@ -114,6 +119,8 @@ def _by_opencv(data: bytes, page: tifffile.TiffPage) -> NDArray[np.uint16]:
 
 
 def _compression_of(page: tifffile.TiffPage) -> str:
+    import tifffile
+
     return tifffile.COMPRESSION(page.compression).name
 
 

@@ -13,7 +13,6 @@ from pathlib import PurePosixPath
 from typing import IO, Any, Protocol
 
 import numpy as np
-from mmengine import fileio
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
@@ -84,6 +83,8 @@ def open_source(source: str | os.PathLike[str], stem_end: str = '') -> Iterator[
     source = os.fspath(source)
     prefix = source.partition('://')[0] if '://' in source else ''
     try:
+        from mmengine import fileio  # slow to import, and photographs need none of it
+
         backend = fileio.get_file_backend(source)
     except KeyError:
         raise ValueError(f'{source}: mmengine knows no storage {prefix}://') from None
