@@ -32,7 +32,7 @@ JPEG_QUALITY = 50  # of LR images for weights for JPEG, which saw all qualities
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
-    parser.add_argument('names', nargs='*', default=[name for name in pretrained.names() if name.startswith('srsenet')])
+    parser.add_argument('names', nargs='*', default=pretrained.names('srsenet'))
     args = parser.parse_args()
     for name in args.names:
         net = pretrained.load_network(name)

@@ -19,7 +19,7 @@ from srsenet_plugin.compare import quality
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.inference import quantised, upscaler
 from srsenet_plugin.inference.quantised import Int8SrSENet
-from srsenet_plugin.inference.stripwise import StripwiseSrSENet
+from srsenet_plugin.inference.stripwise import StripwiseSrSENet, strips
 from srsenet_plugin.inference.upscaler import Upscaler
 from srsenet_plugin.machine import precision
 from srsenet_plugin.weights import pretrained
@@ -96,6 +96,29 @@ def test_the_same_image_for_every_strip_size(scale: int, rows: tuple[int, int]) 
 
 
 @needs_int8
+def test_every_thread_has_a_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of an image that would otherwise be one strip. The image stays the same, and torch's number of threads."""
+    counts = []
+
+    def counted(height: int, count: int) -> list[slice]:
+        found = list(strips(height, count))
+        counts.append(len(found))
+        return found
+
+    net, lr = random_net(), torch.rand(1, 1, 70, 11)
+    upscaled = Int8SrSENet(net, calibrate(net, [lr]))
+    before, expected = torch.get_num_threads(), upscaled(lr)
+    monkeypatch.setattr(quantised, 'strips', counted)
+    torch.set_num_threads(8)
+    try:
+        assert torch.equal(upscaled(lr), expected)
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
+    assert min(counts[1:]) == 8
+
+
+@needs_int8
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (1, 9), (9, 1), (2, 2)])
 def test_small_images(height: int, width: int) -> None:
     net = random_net()
@@ -157,7 +180,7 @@ def test_patches_reach_all_edges(size: tuple[int, int]) -> None:
 
 def test_all_weights_of_the_package_have_ranges() -> None:
     """After new weights: python scripts/calibrate_int8.py BSD200."""
-    for name in (name for name in pretrained.names() if name.startswith('srsenet')):
+    for name in pretrained.names('srsenet'):
         ranges = stored_ranges(pretrained.weights_file(name))
         assert ranges is not None, name
         assert set(ranges) == {layer for layer, _ in quantised_layers(pretrained.load_network(name))}

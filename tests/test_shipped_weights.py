@@ -22,6 +22,8 @@ from test_convert import FIGURES_ON_SET5
 import srsenet_plugin
 from srsenet_plugin import cli
 from srsenet_plugin.compare import quality, table
+from srsenet_plugin.compare.networks import find_network
+from srsenet_plugin.compare.protocols import PROTOCOLS
 from srsenet_plugin.data.imresize import imresize
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 from srsenet_plugin.inference.upscaler import Upscaler
@@ -166,6 +168,22 @@ def test_half_precision_is_all_that_is_stored() -> None:
     released = yaml.safe_load((ROOT / 'options/released/stages.yml').read_text())
     assert set(pretrained.names()) <= set(released)
     assert set(TABLE_1_SCALES) <= set(SCALES)
+
+
+@pytest.mark.parametrize('name', [name for name in pretrained.names() if not name.startswith('srsenet')])
+def test_other_networks_have_the_figures_of_table_1(benchmarks: Path, tmp_path: Path, name: str) -> None:
+    """By their authors' protocol, and near the paper's."""
+    arch, _, scale = name.partition('_x')
+    method = next(method for method in table.published(int(scale)) if method.lower() == arch)
+    cells = row_of('docs/compare.md', f'| x{scale} |', method)
+    assert cells[:2] == ["the package's", 'ycbcr']
+    found = quality.find_benchmarks(benchmarks / 'datasets', int(scale))
+    benchmark = next(benchmark for benchmark in found if benchmark.name == 'Set5')
+    net = find_network(method, int(scale), pretrained.weights_file(name)).build()
+    scores = quality.evaluate_network(net, 1, '', benchmark, tmp_path / 'Set5', '', PROTOCOLS['ycbcr'])
+    stated_psnr = next(float(cell.split(' / ')[0]) for cell in cells if ' / ' in cell)
+    assert quality.means(scores)[0] == pytest.approx(stated_psnr, abs=0.01)
+    assert stated_psnr == pytest.approx(table.published(int(scale))[method]['Set5'][0], abs=0.05)
 
 
 def test_files_of_the_package_are_upscaled_by_name(tmp_path: Path) -> None:

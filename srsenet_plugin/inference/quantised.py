@@ -9,6 +9,7 @@ to which blocks add are kept in bfloat16: as codes, they would lose two thirds o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from srsenet_plugin.weights.ranges import Ranges, calibrate
 
 # The tail's features of a strip should fit into a core's own cache.
 HR_PIXELS = 2**17
+LEAST_ROWS = 8  # of a strip that is one thread's share
 
 
 @cache
@@ -85,7 +87,7 @@ class Int8SrSENet(ImageByImage):
             for dtype in (torch.bfloat16, torch.uint8)
         )
         usual_count = max(LR_PIXELS // width, MIN_ROWS)
-        count = self.rows[0] if self.rows else usual_count
+        count = self.rows[0] if self.rows else _divided(usual_count, height)
 
         def first(rows: slice) -> None:
             window, inside = with_halo(rows, height, 1)
@@ -111,7 +113,7 @@ class Int8SrSENet(ImageByImage):
         """Enlarges image and features, (1, num_out_ch, upscale * H, upscale * W)."""
         height, width = x.shape[2:]
         scale, tail = self.upscale, self.tail
-        count = self.rows[1] if self.rows else max(HR_PIXELS // (width * scale**2), 1)
+        count = self.rows[1] if self.rows else _divided(max(HR_PIXELS // (width * scale**2), 1), height)
         out = torch.zeros((1, tail.num_out_ch, scale * height, scale * width))
         lock = Lock()
 
@@ -128,6 +130,11 @@ class Int8SrSENet(ImageByImage):
         each(add, strips(height + 1, count))
         each(finish, strips(height, count))
         return out
+
+
+def _divided(count: int, height: int) -> int:
+    """Rows of a strip: fewer than ``count`` where threads would have none, but not many times those around it."""
+    return min(count, max(math.ceil(height / torch.get_num_threads()), LEAST_ROWS))
 
 
 _Each = Callable[[Callable[[slice], Any], Iterable[slice]], list[Any]]
@@ -148,9 +155,13 @@ def _workers() -> Iterator[_Each]:
         ready.wait()
 
     with ThreadPoolExecutor(threads, initializer=start) as executor:
-        for _ in range(threads):
-            executor.submit(int)
-        ready.wait()
+        try:
+            for _ in range(threads):
+                executor.submit(int)
+            ready.wait()
+        except RuntimeError:  # there may be no more threads
+            ready.abort()
+            raise
         torch.set_num_threads(threads)  # which threads to come will have: they take the number that was set last
 
         def each(function: Callable[[slice], Any], strips: Iterable[slice]) -> list[Any]:

@@ -10,6 +10,7 @@ the LR features, and the last convolution adds up nine numbers for each HR pixel
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -28,7 +29,7 @@ MIN_ROWS = 32
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-class ImageByImage(nn.Module):
+class ImageByImage(nn.Module, ABC):
     """Upscales the images of a batch one after the other, so that memory does not grow with their number."""
 
     @torch.inference_mode()
@@ -44,8 +45,9 @@ class ImageByImage(nn.Module):
         images = [self._upscale(img) for img in x.float().split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
+    @abstractmethod
     def _upscale(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Upscales one image, (1, num_in_ch, H, W)."""
 
 
 class StripwiseSrSENet(ImageByImage):

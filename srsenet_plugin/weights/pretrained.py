@@ -20,17 +20,21 @@ FOLDER = Path(__file__).parent
 CHECKSUMS = 'SHA256SUMS'
 
 
-def names() -> list[str]:
+def names(arch: str = '*') -> list[str]:
     """Names of the package's weights: the architecture's in small letters and the scale, such as 'srsenet_x4'.
 
     Those for photographs saved as JPEG end in '_jpeg'.
+
+    Args:
+        arch: An architecture in small letters, of which alone they are. Default: any.
     """
-    return sorted(path.stem for path in FOLDER.glob('*.pth'))
+    return sorted(path.stem for path in FOLDER.glob(f'{arch}_x*.pth'))
 
 
 def scales() -> list[int]:
     """Scales that the package has weights of SrSENet for."""
-    return sorted(int(name.removeprefix('srsenet_x')) for name in names() if name.removeprefix('srsenet_x').isdecimal())
+    found = (name.removeprefix('srsenet_x') for name in names('srsenet'))
+    return sorted(int(name) for name in found if name.isdecimal())
 
 
 def weights_file(name: str) -> Path:
