@@ -113,7 +113,8 @@ class Int8SrSENet(ImageByImage):
         """Enlarges image and features, (1, num_out_ch, upscale * H, upscale * W)."""
         height, width = x.shape[2:]
         scale, tail = self.upscale, self.tail
-        count = self.rows[1] if self.rows else _divided(max(HR_PIXELS // (width * scale**2), 1), height)
+        usual_count = max(HR_PIXELS // (width * scale**2), 1)
+        count = self.rows[1] if self.rows else _divided(usual_count, height)
         out = torch.zeros((1, tail.num_out_ch, scale * height, scale * width))
         lock = Lock()
 
@@ -128,7 +129,7 @@ class Int8SrSENet(ImageByImage):
             own.mul_(tail.out_scales).add_(tail.out_bias).add_(self.upconv_image(x[:, :, window])[:, :, inside])
 
         each(add, strips(height + 1, count))
-        each(finish, strips(height, count))
+        each(finish, strips(height, usual_count))  # the last bit, once more
         return out
 
 
@@ -152,6 +153,7 @@ def _workers() -> Iterator[_Each]:
 
     def start() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread's first question for it sets it to the number that any thread set last
         ready.wait()
 
     with ThreadPoolExecutor(threads, initializer=start) as executor:
