@@ -64,7 +64,8 @@ def table_of(
 def _box(gt_path: Path, lr_path: Path, scale: int, side: int) -> tuple[int, int, int, int]:
     gt = read_bgr(gt_path)
     if not side:
-        return (0, 0, *gt.shape[:2])
+        height, width = gt.shape[:2]
+        return 0, 0, height, width
     _, (rows, columns) = pictures.hardest_square(gt, read_bgr(lr_path), scale, side)
     return rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
 

@@ -100,7 +100,7 @@ class PairedLmdbDataset(PairedImageDataset):
     def _convert(self, img: NDArray[np.uint8], hflip: bool, vflip: bool, rot90: bool) -> NDArray[np.float32]:
         """Converts an image (H, W, 3) to (C, H, W), and turns it as BasicSR's ``augment`` does."""
         if self.opt.get('color') != 'y':
-            chw = img.transpose(2, 0, 1)
+            chw: NDArray[Any] = img.transpose(2, 0, 1)
         elif self._holds_y:
             chw = img[None, ..., 0]
         else:

@@ -188,8 +188,9 @@ def whole_jpeg_qualities() -> tuple[bool, str]:
     import cv2
     import numpy as np
 
+    fraction: Any = np.float64(90.5)
     try:
-        cv2.imencode('.jpg', np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, np.float64(90.5)])
+        cv2.imencode('.jpg', np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, fraction])
         return False, 'this OpenCV takes fractions'
     except (cv2.error, TypeError):
         pass

@@ -9,9 +9,11 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
@@ -73,7 +75,7 @@ def calibrate(net: SrSENet, images: Iterable[Tensor]) -> Ranges:
     ranges: Ranges = {}
 
     def measure(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
-        values = output.numpy(force=True).ravel()
+        values: NDArray[Any] = output.numpy(force=True).ravel()
         values = values[:: -(-len(values) // MOST_VALUES)]
         outside = int(len(values) * OUTSIDE)
         places = [outside, len(values) - 1 - outside]
