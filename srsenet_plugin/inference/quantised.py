@@ -93,7 +93,8 @@ class Int8SrSENet(ImageByImage):
             window, inside = with_halo(rows, height, 1)
             feat[rows] = self.act(self.conv_first(x[:, :, window])).permute(0, 2, 3, 1)[0, inside]
 
-        each(first, strips(height, usual_count))  # the last bit of sums in float32 depends on the strip's size
+        # The last bit of sums in float32 depends on the strip's size, which may not depend on the number of threads.
+        each(first, strips(height, usual_count))
         for block in self.blocks:
 
             def convs(rows: slice, block: _Block = block) -> Tensor:
@@ -129,7 +130,7 @@ class Int8SrSENet(ImageByImage):
             own.mul_(tail.out_scales).add_(tail.out_bias).add_(self.upconv_image(x[:, :, window])[:, :, inside])
 
         each(add, strips(height + 1, count))
-        each(finish, strips(height, usual_count))  # the last bit, once more
+        each(finish, strips(height, usual_count))  # it sums in float32, as the first convolution does
         return out
 
 
@@ -153,7 +154,7 @@ def _workers() -> Iterator[_Each]:
 
     def start() -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread's first question for it sets it to the number that any thread set last
+        torch.get_num_threads()  # a thread takes, at its first call, the number that was set last
         ready.wait()
 
     with ThreadPoolExecutor(threads, initializer=start) as executor:
