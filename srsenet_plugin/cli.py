@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import math
 import sys
@@ -391,12 +392,24 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _imports_of_torch() -> Iterator[None]:
+    """Python's collector would go through torch's modules again and again, and once more at the end: half a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @_plain_warnings()
 def _upscale(args: argparse.Namespace) -> None:
-    from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
-    from srsenet_plugin.inference.photo import TooManyPixelsError
-    from srsenet_plugin.inference.photo_upscaler import PhotoUpscaler
-    from srsenet_plugin.inference.sizes import ResultSize
+    with _imports_of_torch():
+        from srsenet_plugin.inference.batch import NoPlaceError, upscale_files
+        from srsenet_plugin.inference.photo import TooManyPixelsError
+        from srsenet_plugin.inference.photo_upscaler import PhotoUpscaler
+        from srsenet_plugin.inference.sizes import ResultSize
 
     advice = {
         TooManyPixelsError: '; --max-pixels allows more',

@@ -9,6 +9,7 @@ import torch
 from conftest import run_python
 
 from srsenet_plugin import SrSENet
+from srsenet_plugin.inference import stripwise
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
 
 PEAK = """
@@ -49,6 +50,24 @@ def test_equals_the_network(upscale: int, channels: int, rows: tuple[int, int] |
     sr = StripwiseSrSENet(net, rows=rows)(lr)
     assert sr.dtype == torch.float32
     torch.testing.assert_close(sr, reference(net, lr).float(), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_without_torchs_fused_operator(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """Which is private, and may change or be missing."""
+    net, lr = random_net(), torch.rand(1, 1, 23, 17)
+    strips = StripwiseSrSENet(net, dtype)
+    srs = [strips(lr)]
+    stripwise._has_fused_operator.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops.mkldnn, '_convolution_pointwise', refused)
+        srs.append(strips(lr))
+    stripwise._has_fused_operator.cache_clear()
+    torch.testing.assert_close(*srs, rtol=0, atol=2e-6 if dtype == torch.float32 else 0.02)
+
+
+def refused(*arguments: object) -> None:
+    raise RuntimeError('no such operator here')
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (1, 9), (9, 1), (2, 2)])

@@ -47,6 +47,7 @@ def pixels(path: str) -> NDArray:
 def test_a_file_beside_the_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert upscale('photos/cat.png') == 0
     assert capsys.readouterr().out == 'photos/cat_x4.png\n'
+    assert gc.isenabled()  # again: it rests while torch is imported
     assert np.array_equal(pixels('photos/cat_x4.png'), Upscaler(4, 'x4.pth')(pixels('photos/cat.png')))
 
 

@@ -47,6 +47,7 @@ FORMAT_OF_SUFFIX = {
 
 QUALITY = 95
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    'PNG': {'compress_level': 4},  # 3 % larger than by the usual 6, in less than half the time
     'JPEG': {'quality': QUALITY, 'subsampling': 0},
     'WEBP': {'quality': QUALITY},
     'AVIF': {'quality': QUALITY, 'subsampling': '4:4:4'},

@@ -150,6 +150,9 @@ def _workers() -> Iterator[_Each]:
     each operator, and compute at the same time where an operator has one thread.
     """
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield lambda function, strips: list(map(function, strips))
+        return
     ready = Barrier(threads + 1)
 
     def start() -> None:

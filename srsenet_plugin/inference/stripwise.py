@@ -1,10 +1,10 @@
 """SrSENet's forward pass in strips of rows: the same image, faster and in a fraction of the memory.
 
 The SE layers take means over the whole image, so the network cannot be run on parts of it one after the other. All else
-is convolutions. So each block runs strip by strip over two buffers of features at LR size, its input and the branch
-that its gates will scale, and adds up the means meanwhile. After the blocks come 64 channels at the size of the SR
-image, which strips never hold in full: a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of
-the LR features, and the last convolution adds up nine numbers for each HR pixel.
+is convolutions. So each block runs strip by strip, keeps the strips of the branch that its gates will scale, and adds
+up the means meanwhile. After the blocks come 64 channels at the size of the SR image, which strips never hold in full:
+a transposed convolution is, for each phase of the HR grid, a 2x2 convolution of the LR features, and the last
+convolution adds up nine numbers for each HR pixel.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srsenet_plugin.archs.srsenet_arch import SrSENet
+from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
 
 # A strip's features should fit into a processor's cache, in the blocks those of LR pixels and in the tail of HR pixels;
 # but the rows around a strip, which the blocks compute twice, should be few beside its own.
-LR_PIXELS = 2**16
+LR_PIXELS = 2**15
 HR_PIXELS = 2**18
 MIN_ROWS = 32
+PART_ROWS = 4
 
 # Halves of the HR pixels that a LR pixel becomes: upper or lower, left or right.
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -78,10 +80,12 @@ class StripwiseSrSENet(ImageByImage):
         self.upconv_image = copy.deepcopy(net.upconv_image).float()
         # Takes the image as it is: bf16 would round 8-bit values by up to half a step.
         self.conv_first = copy.deepcopy(net.conv_first).float().to(memory_format=torch.channels_last)
-        self.body, self.act, self.phases = (
-            copy.deepcopy(module).to(compute_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for module in (net.body, net.act, nn.ModuleList(_phases(net.upconv)))
-        )
+        slope = net.act.negative_slope
+        self.act = nn.LeakyReLU(slope, inplace=True)
+        self.body = nn.ModuleList(_Block(block, slope) for block in copy.deepcopy(net.body))
+        self.phases = nn.ModuleList(_Conv(phase, slope) for phase in _phases(net.upconv))
+        for modules in (self.body, self.phases):
+            modules.to(compute_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # (ky, kx, out, in): each HR pixel's share in the output pixels around it
         shares = net.conv_last.weight.detach().permute(2, 3, 0, 1).flatten(0, 2)
         self.register_buffer('last_weight', shares.to(compute_dtype).contiguous())
@@ -95,25 +99,24 @@ class StripwiseSrSENet(ImageByImage):
         """The features after all blocks, (1, num_feat, H, W)."""
         height, width = x.shape[2:]
         num_feat = self.conv_first.out_channels
-        feat, branch = (
-            torch.empty(
-                (1, num_feat, height, width), dtype=self.dtype, device=x.device, memory_format=torch.channels_last
-            )
-            for _ in range(2)
+        feat = torch.empty(
+            (1, num_feat, height, width), dtype=self.dtype, device=x.device, memory_format=torch.channels_last
         )
         body_rows = self.rows[0] if self.rows else max(LR_PIXELS // width, MIN_ROWS)
         for rows in strips(height, body_rows):
             window, inside = with_halo(rows, height, 1)
             feat[:, :, rows] = self.act(self.conv_first(x[:, :, window]))[:, :, inside]
         for block in self.body:
+            assert isinstance(block, _Block)
             sums = torch.zeros((1, num_feat), device=x.device)
+            branch = []
             for rows in strips(height, body_rows):
-                window, inside = with_halo(rows, height, 2)
-                strip = block.convs(feat[:, :, window].to(self.compute_dtype))[:, :, inside]
-                sums += strip.sum((2, 3), dtype=torch.float32)
-                branch[:, :, rows] = strip
-            means = sums / (height * width)
-            feat.addcmul_(branch, block.se.gate(means.to(self.compute_dtype)).to(self.dtype))
+                strip = block.convs(feat, rows)
+                sums += _sums(strip)
+                branch.append(strip.to(self.dtype))
+            gate = block.se.gate((sums / (height * width)).to(self.compute_dtype)).to(self.dtype)
+            for rows, strip in zip(strips(height, body_rows), branch):
+                feat[:, :, rows].addcmul_(strip, gate)
         return feat
 
     def _tail(self, x: Tensor, feat: Tensor) -> Tensor:
@@ -136,13 +139,12 @@ class StripwiseSrSENet(ImageByImage):
         count = rows.stop - rows.start
         shares = padded.new_empty((len(self.last_weight), count, self.upscale, width, self.upscale))
         for (lower, right), phase in zip(CORNERS, self.phases):
-            seen = padded[:, :, lower : lower + count + 1, right : right + width + 1]
-            hr = self.act(phase(seen)).permute(0, 2, 3, 1)
+            # One column more than the phase has: whole rows need not be copied.
+            hr = phase(padded[:, :, lower : lower + count + 1]).permute(0, 2, 3, 1)
             own = self.last_weight @ hr.reshape(-1, feat.shape[1]).t()
             row, column = _places(lower, self.upscale), _places(right, self.upscale)
-            shares[:, :, row.start : row.stop, :, column.start : column.stop] = own.view(
-                -1, count, width, len(row), len(column)
-            ).transpose(2, 3)
+            own = own.view(-1, count, width + 1, len(row), len(column))[:, :, right : right + width]
+            shares[:, :, row.start : row.stop, :, column.start : column.stop] = own.transpose(2, 3)
         return shares.view(3, 3, self.num_out_ch, count * self.upscale, width * self.upscale)
 
     @staticmethod
@@ -156,6 +158,63 @@ class StripwiseSrSENet(ImageByImage):
                 first, last = max(top, 0), min(top + share.shape[1], height)
                 begin, end = max(left, 0), min(left + share.shape[2], width)
                 out[:, first:last, begin:end] += share[:, first - top : last - top, begin - left : end - left]
+
+
+def _sums(strip: Tensor) -> Tensor:
+    """Sums over all pixels, in float32, (1, num_feat)."""
+    # On processors torch copies bfloat16 into float32 first. The copy should fit into a core's own cache.
+    parts = strip.split(PART_ROWS, 2) if strip.device.type == 'cpu' else [strip]
+    return torch.stack([part.sum((2, 3), dtype=torch.float32) for part in parts]).sum(0)
+
+
+class _Conv(nn.Module):
+    """A convolution and its LeakyReLU, in one pass where torch has an operator for both."""
+
+    def __init__(self, conv: nn.Conv2d, slope: float) -> None:
+        super().__init__()
+        self.weight, self.bias, self.slope = conv.weight, conv.bias, slope
+
+    def forward(self, x: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
+        if _has_fused_operator(x.device.type, x.dtype):
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, padding, [1, 1], [1, 1], 1, 'leaky_relu', [self.slope], ''
+            )
+        return F.leaky_relu_(F.conv2d(x, self.weight, self.bias, padding=padding), self.slope)
+
+
+class _Block(nn.Module):
+    """The layers of a SrSEBlock, with 3x3 convolutions of rows."""
+
+    def __init__(self, block: nn.Module, slope: float) -> None:
+        super().__init__()
+        assert isinstance(block, SrSEBlock)
+        self.conv1, self.conv2, self.se = _Conv(block.conv1, slope), _Conv(block.conv2, slope), block.se
+
+    def convs(self, feat: Tensor, rows: slice) -> Tensor:
+        """Rows of the branch that the gates scale, (1, num_feat, rows, W), from features of all rows."""
+        height = feat.shape[2]
+        seen, inner = (with_halo(rows, height, halo)[0] for halo in (2, 1))
+        out = feat[:, :, seen].to(self.conv1.weight.dtype)
+        for conv, given, wanted in ((self.conv1, seen, inner), (self.conv2, inner, rows)):
+            at_edge = given.start == 0 or given.stop == height  # beyond which there are zeros
+            out = conv(out, (int(at_edge), 1))
+            if at_edge:
+                start = wanted.start - given.start
+                out = out[:, :, start : start + wanted.stop - wanted.start]
+        return out
+
+
+@cache
+def _has_fused_operator(device_type: str, dtype: torch.dtype) -> bool:
+    if device_type != 'cpu' or dtype not in (torch.float32, torch.bfloat16):
+        return False
+    conv = nn.Conv2d(1, 1, 1).to(dtype).requires_grad_(False)
+    arguments = conv.weight, conv.bias, [0, 0], [1, 1], [1, 1], 1, 'leaky_relu', [0.0], ''
+    try:
+        torch.ops.mkldnn._convolution_pointwise(torch.ones((1, 1, 1, 1), dtype=dtype), *arguments)
+    except (AttributeError, RuntimeError, TypeError):  # no such operator here, or one with other arguments
+        return False
+    return True
 
 
 def _phases(upconv: nn.ConvTranspose2d) -> Iterator[nn.Conv2d]:

@@ -17,7 +17,7 @@ from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 from srsenet_plugin.archs.srsenet_arch import SrSENet
 from srsenet_plugin.data.colour import grey_to_y, rgb_to_ycbcr, y_to_grey, ycbcr_to_rgb
 from srsenet_plugin.inference.quantised import Int8SrSENet, obstacle
-from srsenet_plugin.inference.stripwise import StripwiseSrSENet
+from srsenet_plugin.inference.stripwise import StripwiseSrSENet, enlarged, strips, with_halo
 from srsenet_plugin.inference.transparency import without_hidden_colour
 from srsenet_plugin.machine.devices import find_device
 from srsenet_plugin.machine.precision import DTYPES, amp_dtype
@@ -116,37 +116,35 @@ class Upscaler:
     def _upscale_colour(self, image: NDArray, out: NDArray) -> None:
         """Upscales grey (H, W, 1) or RGB (H, W, 3) into ``out``."""
         white = LARGEST_VALUE[image.dtype]
-        img = torch.from_numpy(image.astype(np.float32) / white).permute(2, 0, 1).to(self.device)
+
+        def planes(rows: slice) -> Tensor:
+            return torch.from_numpy(image[rows].astype(np.float32) / white).permute(2, 0, 1).to(self.device)
+
         if self._in_colour:
-            sr = self._upscale(img.expand(3, -1, -1))
-            for _, rows in self._strips(img):
-                _write(out, rows, sr[:, rows].mean(0, keepdim=True) if len(img) == 1 else sr[:, rows], white)
+            sr = self._upscale(planes(slice(None)).expand(3, -1, -1))
+            for _, rows in self._strips(image):
+                _write(out, rows, sr[:, rows].mean(0, keepdim=True) if image.shape[2] == 1 else sr[:, rows], white)
             return
-        if len(img) == 1:
-            sr = self._upscale(grey_to_y(img))
-            for _, rows in self._strips(img):
+        if image.shape[2] == 1:
+            sr = self._upscale(grey_to_y(planes(slice(None))))
+            for _, rows in self._strips(image):
                 _write(out, rows, y_to_grey(sr[:, rows]), white)
             return
-        ycbcr = rgb_to_ycbcr(img)
-        del img
-        sr = self._upscale(ycbcr[:1])
-        for lr_rows, rows in self._strips(ycbcr):
-            cbcr = self._enlarged(ycbcr[1:], lr_rows)
+        # CbCr are converted once more, strip by strip: beside the network, they would be 8 bytes for each LR pixel.
+        y = torch.empty((1, *image.shape[:2]), device=self.device)
+        for lr_rows, _ in self._strips(image):
+            y[:, lr_rows] = rgb_to_ycbcr(planes(lr_rows))[:1]
+        sr = self._upscale(y)
+        for lr_rows, rows in self._strips(image):
+            window, inside = with_halo(lr_rows, len(image), BICUBIC_REACH, self.scale)
+            cbcr = self._bicubic(rgb_to_ycbcr(planes(window))[None, 1:])[0, :, inside]
             _write(out, rows, ycbcr_to_rgb(torch.cat([sr[:, rows], cbcr])), white)
 
-    def _strips(self, img: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Rows of an image, and the HR rows that they become."""
-        height, width = img.shape[1:]
-        count = max(STRIP_PIXELS // (width * self.scale**2), 1)
-        for start in range(0, height, count):
-            stop = min(start + count, height)
-            yield slice(start, stop), slice(start * self.scale, stop * self.scale)
-
-    def _enlarged(self, img: Tensor, rows: slice) -> Tensor:
-        """Rows of an image, enlarged by bicubic interpolation."""
-        first, last = max(rows.start - BICUBIC_REACH, 0), min(rows.stop + BICUBIC_REACH, img.shape[1])
-        enlarged = self._bicubic(img[None, :, first:last])[0]
-        return enlarged[:, (rows.start - first) * self.scale : (rows.stop - first) * self.scale]
+    def _strips(self, image: NDArray) -> Iterator[tuple[slice, slice]]:
+        """Rows of an image (H, W, C), and the HR rows that they become."""
+        count = max(STRIP_PIXELS // (image.shape[1] * self.scale**2), 1)
+        for rows in strips(len(image), count):
+            yield rows, enlarged(rows, self.scale)
 
     def _upscale(self, img: Tensor) -> Tensor:
         """Upscales planes (C, H, W) in [0, 1] by the network."""
