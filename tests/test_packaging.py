@@ -27,8 +27,10 @@ KNOWS_PLUGIN = (
 
 
 def pip(venv: Path, *arguments: object, **environment: str) -> str:
-    command = [sys.executable, '-m', 'pip', '--python', venv, '--no-input', *arguments]
-    return run(command, venv.parents[2], **environment)
+    # Its own where it has one: the pip that comes with Python 3.10 does not run on 3.12.
+    own = list(venv.parents[1].glob('lib/python3.*/site-packages/pip'))
+    command = [venv, '-m', 'pip'] if own else [sys.executable, '-m', 'pip', '--python', venv]
+    return run([*command, '--no-input', *arguments], venv.parents[2], **environment)
 
 
 def install(venv: Path, *arguments: object) -> str:
@@ -230,15 +232,15 @@ def test_other_python_versions(version: str, wheel: Path, tmp_path: Path) -> Non
     interpreter = find_python(version)
     if interpreter is None:
         pytest.skip(f'Python {version} is not on this machine')
-    run([interpreter, '-m', 'venv', '--without-pip', tmp_path / 'venv'])
+    run([interpreter, '-m', 'venv', tmp_path / 'venv'])
     venv = tmp_path / 'venv/bin/python'
     install(venv, wheel)
     hook = "import sys; print('%d.%d' % sys.version_info[:2], any('PluginFinder' in str(f) for f in sys.meta_path))"
     assert python(venv, hook).split() == [version, 'True']
     site_packages = next(tmp_path.glob('venv/lib/*/site-packages'))
-    run([venv, '-W', 'error', '-m', 'compileall', '-q', '-f', site_packages])
+    run([venv, '-W', 'error', '-m', 'compileall', '-q', '-f', site_packages / 'srsenet_plugin'])
 
-    pip(venv, 'install', 'setuptools')
+    pip(venv, 'install', '--upgrade', 'setuptools')
     build = site_packages / 'srsenet_plugin/toolbox/basicsr_build'
     arguments = ['--no-cache-dir', '--no-deps', '--use-pep517', '--no-build-isolation', '-r', build / 'requirement.txt']
     pip(venv, 'install', *arguments, PYTHONPATH=str(build))
