@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 
@@ -106,17 +107,19 @@ class StripwiseSrSENet(ImageByImage):
         for rows in strips(height, body_rows):
             window, inside = with_halo(rows, height, 1)
             feat[:, :, rows] = self.act(self.conv_first(x[:, :, window]))[:, :, inside]
+        branch: deque[tuple[slice, Tensor]] = deque()
+        gate = feat.new_empty(0)
         for block in self.body:
             assert isinstance(block, _Block)
+            before, branch = branch, deque()
             sums = torch.zeros((1, num_feat), device=x.device)
-            branch = []
             for rows in strips(height, body_rows):
+                _add(feat, before, gate, rows.stop + 2)
                 strip = block.convs(feat, rows)
                 sums += _sums(strip)
-                branch.append(strip.to(self.dtype))
+                branch.append((rows, strip.to(self.dtype)))
             gate = block.se.gate((sums / (height * width)).to(self.compute_dtype)).to(self.dtype)
-            for rows, strip in zip(strips(height, body_rows), branch):
-                feat[:, :, rows].addcmul_(strip, gate)
+        _add(feat, branch, gate, height)
         return feat
 
     def _tail(self, x: Tensor, feat: Tensor) -> Tensor:
@@ -158,6 +161,17 @@ class StripwiseSrSENet(ImageByImage):
                 first, last = max(top, 0), min(top + share.shape[1], height)
                 begin, end = max(left, 0), min(left + share.shape[2], width)
                 out[:, first:last, begin:end] += share[:, first - top : last - top, begin - left : end - left]
+
+
+def _add(feat: Tensor, branch: deque[tuple[slice, Tensor]], gate: Tensor, stop: int) -> None:
+    """Adds strips of a branch to the features, as far as they begin before a row.
+
+    The next block does so as it goes on, and its strips take the memory. Freed all at once, it would go back to the
+    system, which clears the pages anew.
+    """
+    while branch and branch[0][0].start < stop:
+        rows, strip = branch.popleft()
+        feat[:, :, rows].addcmul_(strip, gate)
 
 
 def _sums(strip: Tensor) -> Tensor:
