@@ -184,8 +184,10 @@ def test_vdsrs_authors_read_one_grey_file(
 ) -> None:
     """Its figures on Set14 are those of the documents, with the values of that file as they are instead of Y."""
     text = (ROOT / 'docs/compare.md').read_text(encoding='utf-8')
-    row = next(line for line in text[text.index(f'\n| x{scale} |') :].splitlines() if line.startswith('| VDSR |'))
-    stated = float(row.split(' | ')[-2].split(' / ')[0])
+    table = text[text.index(f'\n| x{scale} |') + 1 :].splitlines()
+    row = next(line for line in table if line.startswith('| VDSR |'))
+    cells = dict(zip(table[0].split(' | '), row.split(' | ')))
+    stated = float(cells['Set14 PSNR / SSIM'].split(' / ')[0])
     net = find_network('VDSR', scale, published / 'VDSR_Official.mat').build()
     grey = cv2.imread(str(shared_datasets / 'Set14/HR/img_003.png'), cv2.IMREAD_UNCHANGED)
     assert grey.ndim == 2

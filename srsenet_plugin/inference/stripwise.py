@@ -26,7 +26,7 @@ from srsenet_plugin.archs.srsenet_arch import SrSEBlock, SrSENet
 LR_PIXELS = 2**15
 HR_PIXELS = 2**18
 MIN_ROWS = 32
-PART_ROWS = 4
+PART_ROWS = 4  # that are summed at once
 
 # Halves of the HR pixels that a LR pixel becomes: upper or lower, left or right.
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
