@@ -1,4 +1,4 @@
-"""What several architectures share: checks of constructor arguments, and transposed convolutions that interpolate."""
+"""What several architectures share: checks of constructor arguments, and convolutions for images."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         return torch.autocast(device.type, enabled=False)
     except RuntimeError:  # the device has none, as Apple's had not before torch 2.5
         return nullcontext()
+
+
+class FullPrecisionConv2d(nn.Conv2d):
+    """A convolution that keeps its weights' precision under autocast, for the first one on an enlarged image.
+
+    Neighbours in such an image differ by less than bf16's rounding, and their differences are what a network needs.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, in_channels, H, W) to (N, out_channels, ...)."""
+        with without_autocast(x.device):
+            return super().forward(x.to(self.weight.dtype))
 
 
 class BilinearUpConv(nn.ConvTranspose2d):

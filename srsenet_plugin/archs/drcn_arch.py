@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from srsenet_plugin.archs.arch_util import init_conv, require_int, require_same_channels
+from srsenet_plugin.archs.arch_util import FullPrecisionConv2d, init_conv, require_int, require_same_channels
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 
 
@@ -44,7 +44,7 @@ class DRCN(nn.Module):
         self.num_recursion = num_recursion
         self.enlarge = BicubicEnlarge(upscale)
         self.embedding = nn.Sequential(
-            nn.Conv2d(num_in_ch, num_feat, 3, padding=1),
+            FullPrecisionConv2d(num_in_ch, num_feat, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(num_feat, num_feat, 3, padding=1),
             nn.ReLU(inplace=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from srsenet_plugin.archs.arch_util import init_conv, require_int
+from srsenet_plugin.archs.arch_util import FullPrecisionConv2d, init_conv, require_int
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 
 
@@ -37,7 +37,7 @@ class SRCNN(nn.Module):
         if mapping_kernel_size % 2 == 0:
             raise ValueError(f'SRCNN: mapping_kernel_size must be odd; got {mapping_kernel_size}')
         self.enlarge = BicubicEnlarge(upscale)
-        self.conv1 = _conv(num_in_ch, 64, 9)
+        self.conv1 = FullPrecisionConv2d(num_in_ch, 64, 9, padding=4, padding_mode='replicate')
         self.conv2 = _conv(64, 32, mapping_kernel_size)
         self.conv3 = _conv(32, num_out_ch, 5)
         self.relu = nn.ReLU(inplace=True)

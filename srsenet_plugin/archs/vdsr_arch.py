@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from srsenet_plugin.archs.arch_util import init_conv, require_int, require_same_channels
+from srsenet_plugin.archs.arch_util import FullPrecisionConv2d, init_conv, require_int, require_same_channels
 from srsenet_plugin.archs.bicubic_arch import BicubicEnlarge
 
 
@@ -49,7 +49,7 @@ class VDSR(nn.Module):
         require_int('VDSR', 'upscale', upscale, 2)
         self.enlarge = BicubicEnlarge(upscale)
         self.clamp_y = clamp_y and num_in_ch == 1
-        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, bias=bias)
+        self.conv_first = FullPrecisionConv2d(num_in_ch, num_feat, 3, padding=1, bias=bias)
         self.body = nn.ModuleList(nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=bias) for _ in range(num_layer - 2))
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, bias=bias)
         self.relu = nn.ReLU(inplace=True)
