@@ -21,7 +21,9 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
+from srsenet_plugin.archs.arch_util import FullPrecisionConv2d
 from srsenet_plugin.weights import files, pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -31,17 +33,23 @@ STAGES = Path('options/released/stages.yml')
 def main() -> None:
     stages = yaml.safe_load((ROOT / STAGES).read_text(encoding='utf-8'))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('weights', choices=[name for name in stages if name not in ('shared', 'shares')])
+    parser.add_argument('weights', choices=[name for name in stages if name not in ('shared', 'shares', 'starts')])
     parser.add_argument('--list', action='store_true', help='print the commands, run nothing')
     args = parser.parse_args()
     commands = training_commands(stages[args.weights])
+    starts = {name: [shlex.split(start) for start in stages['starts'].get(name, [])] for name in commands}
     for name, command in commands.items():
-        if args.list:
-            print(shlex.join(command))
-        elif not latest_weights(name).exists():
-            subprocess.run([sys.executable, *command[1:]], cwd=ROOT, check=True)
-    if not args.list:
-        release(args.weights, list(commands), stages['shares'].get(args.weights, 1))
+        for step in (*starts[name], command):
+            if args.list:
+                print(shlex.join(step))
+            elif not latest_weights(name).exists():
+                subprocess.run([sys.executable, *step[1:]], cwd=ROOT, check=True)
+    if args.list:
+        return
+    release(args.weights, list(commands), stages['shares'].get(args.weights, 1))
+    before = [Path(step[step.index('-opt') + 1]).stem for steps in starts.values() for step in steps if '-opt' in step]
+    for name in (*before, *commands):
+        copy_curves(name)
 
 
 def training_commands(stages: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:
@@ -83,7 +91,7 @@ def latest_weights(name: str) -> Path:
 
 
 def release(weights_name: str, names: list[str], share: float) -> None:
-    """Writes the mean weights of all trainings but the first, or those of a single one, and copies logs and curves.
+    """Writes the mean weights of all trainings but the first, or those of a single one.
 
     Args:
         weights_name: Such as ``srsenet_x4``.
@@ -99,15 +107,30 @@ def release(weights_name: str, names: list[str], share: float) -> None:
         start = files.weights_of(files.load(file), file, 'params')
         mean = {key: torch.lerp(start[key].float(), weight, share) for key, weight in mean.items()}
     network_g = next(iter(trained.values()))['network_g']
-    # Half precision: half the size, and no difference in a hundredth of a dB.
-    mean = {key: weight.half() for key, weight in mean.items()}
-    files.save({'params': mean, 'network_g': network_g}, pretrained.FOLDER / f'{weights_name}.pth')
+    files.save(
+        {'params': as_stored(mean, network_g), 'network_g': network_g}, pretrained.FOLDER / f'{weights_name}.pth'
+    )
     checksums = [f'{pretrained.checksum_line(path)}\n' for path in sorted(pretrained.FOLDER.glob('*.pth'))]
     (pretrained.FOLDER / pretrained.CHECKSUMS).write_text(''.join(checksums), encoding='utf-8')
-    for name in names:
-        experiment = ROOT / 'experiments' / name
-        shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{name}.csv')
-        shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{name}.png')
+
+
+def copy_curves(name: str) -> None:
+    """Takes the log and the curves of a training into the documents."""
+    experiment = ROOT / 'experiments' / name
+    shutil.copy(experiment / 'train_log.csv', ROOT / f'docs/training/{name}.csv')
+    shutil.copy(experiment / 'curves.png', ROOT / f'docs/training/{name}.png')
+
+
+def as_stored(weights: dict[str, Tensor], network_g: dict[str, Any]) -> dict[str, Tensor]:
+    """In half precision: half the size, and no difference in a hundredth of a dB.
+
+    Not so filters that see an enlarged image: they add up to almost nothing, so that little is left but the rounding.
+    """
+    from basicsr.archs import build_network
+
+    modules = build_network(dict(network_g)).named_modules()
+    full = tuple(f'{name}.' for name, module in modules if isinstance(module, FullPrecisionConv2d))
+    return {key: weight if key.startswith(full) else weight.half() for key, weight in weights.items()}
 
 
 if __name__ == '__main__':

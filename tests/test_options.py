@@ -14,6 +14,7 @@ from basicsr.utils import options
 from conftest import ROOT
 
 from srsenet_plugin import SrSENet, cli
+from srsenet_plugin.archs.vdsr_arch import VDSR
 from srsenet_plugin.weights import files, pretrained
 
 RELEASED = 'options/released'
@@ -65,6 +66,10 @@ def test_builds_network_loss_optimizer_and_scheduler(path: Path, tmp_path: Path)
         ('srsenet_x2_jpeg', 'srsenet_x2'),
         ('srsenet_x4_jpeg', 'srsenet_x4'),
         ('fsrcnn_x8', None),
+        ('srcnn_x8', 'experiments/train_SRCNN_x8_T91BSD200_start.pth'),
+        ('vdsr_x8', 'experiments/train_VDSR_x8_T91BSD200_start.pth'),
+        ('drcn_x2', 'experiments/train_DRCN_x2_T91BSD200_start.pth'),
+        ('drcn_x4', 'experiments/train_DRCN_x4_T91BSD200_start.pth'),
     ],
 )
 def test_released_weights_have_commands_that_train_them(
@@ -84,10 +89,36 @@ def test_released_weights_have_commands_that_train_them(
         opt |= {'num_gpu': 0, 'path': opt['path'] | {'pretrain_network_g': None, **result_folders(tmp_path)}}
         model = build_model(opt)
         finetunes = name.startswith('finetune')
-        assert type(model.cri_pix).__name__ == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')
+        loss = opt['train']['pixel_opt']
+        assert loss.get('loss', loss)['type'] == ('MSELoss' if finetunes else 'CharbonnierPenaltyLoss')
         assert sum(opt['train']['scheduler']['periods']) == opt['train']['total_iter']
         for iteration in (1, opt['train']['total_iter']):
             model.update_learning_rate(iteration, opt['train']['warmup_iter'])
+
+
+def test_starts_are_those_of_trainings() -> None:
+    """What each command takes is what one before it makes, and the last makes what the training starts from."""
+    for name, commands in yaml.safe_load(STAGES.read_text())['starts'].items():
+        made = set()
+        for _, script, *arguments in map(shlex.split, commands):
+            path = Path(next(word for word in arguments if word.endswith('.yml')))
+            start = read(path)['path']['pretrain_network_g']
+            if script == 'basicsr/train.py':
+                assert start in made
+                made.add(f'experiments/{path.stem}/models/net_g_latest.pth')
+            else:
+                assert {word for word in arguments if word.endswith('.pth')} <= made
+                made.add(start)
+        assert start == read(f'options/table1/{name}.yml')['path']['pretrain_network_g']
+
+
+def test_stored_precision() -> None:
+    """Half, but for filters that see an enlarged image."""
+    weights = VDSR(num_layer=3).state_dict()
+    stored = release_weights.as_stored(weights, {'type': 'VDSR', 'num_layer': 3})
+    full = {'conv_first.weight', 'conv_first.bias'}
+    assert {key for key, weight in stored.items() if weight.dtype == torch.float32} == full
+    assert {weight.dtype for key, weight in stored.items() if key not in full} == {torch.half}
 
 
 @pytest.mark.parametrize(('weights_name', 'share'), [('srsenet_x3', 1), ('srsenet_x4_jpeg', 0.7)])
