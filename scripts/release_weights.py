@@ -42,14 +42,19 @@ def main() -> None:
         for step in (*starts[name], command):
             if args.list:
                 print(shlex.join(step))
-            elif not latest_weights(name).exists():
+            elif not latest_weights(name).exists() and not is_done(step):
                 subprocess.run([sys.executable, *step[1:]], cwd=ROOT, check=True)
     if args.list:
         return
-    release(args.weights, list(commands), stages['shares'].get(args.weights, 1))
     before = [Path(step[step.index('-opt') + 1]).stem for steps in starts.values() for step in steps if '-opt' in step]
     for name in (*before, *commands):
         copy_curves(name)
+    release(args.weights, list(commands), stages['shares'].get(args.weights, 1))
+
+
+def is_done(step: list[str]) -> bool:
+    """Whether a command is that of a training before, whose weights are there."""
+    return '-opt' in step and latest_weights(Path(step[step.index('-opt') + 1]).stem).exists()
 
 
 def training_commands(stages: dict[str, dict[str, Any] | None]) -> dict[str, list[str]]:

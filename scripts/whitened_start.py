@@ -6,8 +6,8 @@ Neighbours in an enlarged image are almost equal: at x8 the variances of patches
 components differ by a factor of 10^15. Gradient descent hardly moves along the small ones, which hold the detail. So
 each filter of the first convolution is a random sum of the principal components of training patches, each over its
 standard deviation (after Krähenbühl et al., "Data-dependent Initializations of Convolutional Neural Networks", ICLR
-2016). The rest starts as the architecture says, but such that the network's output is about the enlarged image. The
-file is the one that path:pretrain_network_g of the option file names.
+2016). The last convolution starts small, or in SRCNN passes the enlarged image on; the others start as the architecture
+says. The file is the one that path:pretrain_network_g of the option file names.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ def main() -> None:
         type=float,
         default=FLOOR,
         metavar='VARIANCE',
-        help='added to the variance along each component. Less makes larger filters, which suits networks that '
-        'replicate edges: beside a padding of zeros, large filters see nothing but that edge. (default: %(default)s)',
+        help='added to the variance along each component. Less makes larger filters, which suits SRCNN, because it '
+        'replicates edges: beside a padding of zeros, large filters see nothing but that edge. (default: %(default)s)',
     )
     args = parser.parse_args()
-    write_start(args.option_file, args.floor)
+    try:
+        write_start(args.option_file, args.floor)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
 
 
 def write_start(option_file: Path, floor: float) -> None:
@@ -53,15 +56,26 @@ def write_start(option_file: Path, floor: float) -> None:
     from basicsr.utils import set_random_seed
 
     opt = yaml.safe_load(option_file.read_text(encoding='utf-8'))
+    start = opt['path']['pretrain_network_g']
+    if opt['network_g']['type'] not in ('SRCNN', 'VDSR', 'DRCN') or opt['network_g']['num_in_ch'] != 1:
+        raise ValueError(f'{option_file}: network_g must be an SRCNN, VDSR or DRCN, which enlarge images first, for Y.')
+    if not str(start).endswith('_start.pth'):
+        raise ValueError(
+            f'{option_file}: path:pretrain_network_g must be NAME_start.pth, to be written; it is {start}.'
+        )
+    if not 0 < floor < 1:
+        raise ValueError(f'--floor must be above 0 and below 1; got {floor}')
+    data = opt['datasets']['train']
+    if not Path(data['dataroot_lq']).exists():
+        raise ValueError(f'there is no {data["dataroot_lq"]}. To make it: {data.get("prepare")}')
     set_random_seed(opt['manual_seed'])
-    dataset = build_dataset({**opt['datasets']['train'], 'phase': 'train', 'scale': opt['scale']})
+    dataset = build_dataset({**data, 'phase': 'train', 'scale': opt['scale']})
     step = max(1, len(dataset) // NUM_PATCH)
     images = torch.stack([dataset[index]['lq'] for index in range(0, len(dataset), step)][:NUM_PATCH])
     net = build_network(opt['network_g'])
     start_white(net, images, floor)
-    start = Path(opt['path']['pretrain_network_g'])
-    start.parent.mkdir(parents=True, exist_ok=True)
-    files.save({'params': net.state_dict()}, start)
+    Path(start).parent.mkdir(parents=True, exist_ok=True)
+    files.save({'params': net.state_dict()}, Path(start))
 
 
 @torch.no_grad()

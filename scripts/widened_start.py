@@ -27,13 +27,29 @@ def main() -> None:
     parser.add_argument('option_file', type=Path)
     parser.add_argument('narrow', type=Path, help='weights of a DRCN with fewer features')
     args = parser.parse_args()
-    opt = yaml.safe_load(args.option_file.read_text(encoding='utf-8'))
+    try:
+        write_start(args.option_file, args.narrow)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+
+
+def write_start(option_file: Path, narrow: Path) -> None:
+    """Writes the weights that an option file's training starts from."""
+    opt = yaml.safe_load(option_file.read_text(encoding='utf-8'))
+    start = opt['path']['pretrain_network_g']
+    if opt['network_g']['type'] != 'DRCN' or not str(start).endswith('_start.pth'):
+        raise ValueError(
+            f'{option_file}: network_g must be a DRCN, and path:pretrain_network_g must be NAME_start.pth, '
+            f'to be written; it is {start}.'
+        )
     torch.manual_seed(opt['manual_seed'])
     net = DRCN(**{key: value for key, value in opt['network_g'].items() if key != 'type'})
-    widen(net, files.weights_of(files.load(args.narrow), args.narrow, 'params_ema'))
-    start = Path(opt['path']['pretrain_network_g'])
-    start.parent.mkdir(parents=True, exist_ok=True)
-    files.save({'params': net.state_dict()}, start)
+    try:
+        widen(net, files.weights_of(files.load(narrow), narrow, 'params_ema'))
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f'{narrow} does not hold a narrow DRCN that fits {option_file}: {error}') from None
+    Path(start).parent.mkdir(parents=True, exist_ok=True)
+    files.save({'params': net.state_dict()}, Path(start))
 
 
 @torch.no_grad()
@@ -46,6 +62,9 @@ def widen(net: nn.Module, narrow: dict[str, Tensor]) -> None:
     """
     for name, parameter in net.named_parameters():
         weight = narrow[name]
+        if name == 'output_weights':  # of recursions, of which there have to be as many
+            parameter.copy_(weight)
+            continue
         copied = weight[torch.arange(len(parameter)) % len(weight)]
         if parameter.dim() == 4:
             num_out, num_in = parameter.shape[:2]

@@ -23,6 +23,9 @@ from trainings import NETWORKS, batches, build
 
 from srsenet_plugin import SrSENet
 from srsenet_plugin.archs.bicubic_arch import Bicubic
+from srsenet_plugin.archs.drcn_arch import DRCN
+from srsenet_plugin.archs.srcnn_arch import SRCNN
+from srsenet_plugin.archs.vdsr_arch import VDSR
 from srsenet_plugin.compare import cost, quality
 from srsenet_plugin.data import colour
 from srsenet_plugin.inference.stripwise import StripwiseSrSENet
@@ -290,3 +293,30 @@ def test_exported_programs_move_to_cuda(fake: FakeTensorMode, tmp_path: Path, co
         img = torch.rand(1, 3 if colour else 1, 8, 8, device='cuda')
         with NothingOnTheProcessor():
             assert run(img).device.type == 'cuda'
+
+
+@pytest.mark.parametrize('amp', ['off', 'bf16', 'fp16'])
+@pytest.mark.parametrize('arch', [SRCNN, VDSR, DRCN])
+def test_enlarged_images_stay_out_of_tf32(fake: FakeTensorMode, arch: type[nn.Module], amp: str) -> None:
+    """cuDNN's convolutions of float32 have ten bits, unless one asks for more."""
+    with fake, torch.device('cuda'):
+        net = arch(upscale=8)
+        first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+        dtypes: list[torch.dtype] = []
+        with Convolutions(dtypes), torch.autocast('cuda', DTYPES[amp], enabled=amp != 'off'):
+            out = first(net.enlarge(torch.rand(1, 1, 8, 8)))
+    assert dtypes == [torch.float64] * 3
+    assert out.dtype == torch.float32
+
+
+class Convolutions(TorchDispatchMode):
+    """Lists their dtypes."""
+
+    def __init__(self, dtypes: list[torch.dtype]) -> None:
+        super().__init__()
+        self._dtypes = dtypes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self._dtypes.append(args[1].dtype)
+        return func(*args, **(kwargs or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import cv2
@@ -20,10 +21,12 @@ from srsenet_plugin.archs.drcn_arch import DRCN
 from srsenet_plugin.archs.srcnn_arch import SRCNN
 from srsenet_plugin.archs.vdsr_arch import VDSR
 from srsenet_plugin.data.imresize import imresize
-from srsenet_plugin.weights import files
+from srsenet_plugin.weights import files, pretrained
 
 NETWORKS = {'SRCNN': SRCNN, 'VDSR': VDSR, 'DRCN': DRCN}
-FLOORS = {'SRCNN': 1e-9, 'VDSR': 1e-4, 'DRCN': 1e-4}  # small for replicated edges
+DRCN_X2 = ROOT / 'options/table1/train_DRCN_x2_T91BSD200.yml'
+VDSR_X8 = ROOT / 'options/table1/train_VDSR_x8_T91BSD200.yml'
+FLOORS = {'SRCNN': 1e-9, 'VDSR': 1e-4, 'DRCN': 1e-9}  # as in options/released/stages.yml
 
 
 def patches(scale: int) -> tuple[Tensor, Tensor]:
@@ -45,7 +48,7 @@ def build(arch: str, scale: int, **options: int) -> SRCNN | VDSR | DRCN:
 @pytest.mark.parametrize('scale', [4, 8])
 @torch.no_grad()
 def test_the_first_convolution_whitens(arch: str, scale: int) -> None:
-    """What is left of its features without their means of 5x5 pixels is not far less than the features themselves."""
+    """Detail, which is what means of 5x5 pixels lack, has at least three times the share in its features."""
     lr, _ = patches(scale)
     shares = []
     for starts_white in (False, True):
@@ -94,6 +97,8 @@ def test_the_widened_network_is_the_narrow_one(copies: int) -> None:
     for one, other in zip(narrow(x), wide(x)):
         assert one.shape == (2, 1, 14, 18)
         assert (one - other).abs().max() < 1e-12 * one.abs().max()
+    with pytest.raises(RuntimeError):
+        widened_start.widen(build('DRCN', 2, num_feat=8 * copies, num_recursion=6), narrow.state_dict())
     wide(x)[-1].square().mean().backward()
     gradient = wide.inference.weight.grad.flatten(1)
     alive = gradient[gradient.abs().sum(1) > 0]
@@ -116,6 +121,31 @@ def test_bf16_leaves_the_first_convolution_alone(arch: str) -> None:
             half = nn.Conv2d.forward(conv, enlarged)
     inside = (..., slice(4, -4), slice(4, -4))  # a padding of zeros outweighs all else
     assert (half - features)[inside].std() > 0.1 * features[inside].std()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['whitened_start.py', 'missing.yml'], "No such file or directory: 'missing.yml'"),
+        (['whitened_start.py', ROOT / 'options/train_SrSENet_x2.yml'], 'network_g must be an SRCNN, VDSR or DRCN'),
+        (['whitened_start.py', VDSR_X8], 'To make it: srsenet prepare'),
+        (
+            ['whitened_start.py', DRCN_X2.with_stem(f'{DRCN_X2.stem}_narrow')],
+            'path:pretrain_network_g must be NAME_start',
+        ),
+        (['whitened_start.py', VDSR_X8, '--floor', '0'], '--floor must be above 0'),
+        (['widened_start.py', VDSR_X8, 'missing.pth'], 'network_g must be a DRCN'),
+        (['widened_start.py', DRCN_X2, 'missing.pth'], "No such file or directory: 'missing.pth'"),
+        (['widened_start.py', DRCN_X2, pretrained.weights_file('vdsr_x8')], 'does not hold a narrow DRCN'),
+    ],
+)
+def test_what_scripts_cannot_take(arguments: list[object], message: str, tmp_path: Path) -> None:
+    script, *rest = arguments
+    printed = run([sys.executable, ROOT / f'scripts/{script}', *rest], tmp_path, status=1)
+    assert printed.splitlines()[-1].startswith('error: ')
+    assert message in printed
+    assert 'Traceback' not in printed
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

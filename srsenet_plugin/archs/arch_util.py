@@ -40,16 +40,27 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         return nullcontext()
 
 
+def full_precision(x: Tensor) -> torch.dtype:
+    """The dtype in which convolutions of images keep more than 8 bits.
+
+    On CUDA it is float64, because cuDNN computes float32 in TF32 by default, whose ten bits are too few for an enlarged
+    image.
+    """
+    return torch.float64 if x.is_cuda or x.dtype == torch.float64 else torch.float32
+
+
 class FullPrecisionConv2d(nn.Conv2d):
-    """A convolution that keeps its weights' precision under autocast, for the first one on an enlarged image.
+    """A convolution that autocast and TF32 leave alone, for the first one on an enlarged image.
 
     Neighbours in such an image differ by less than bf16's rounding, and their differences are what a network needs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, in_channels, H, W) to (N, out_channels, ...)."""
+        """Maps (N, in_channels, H, W) to (N, out_channels, ...), in its weights' dtype."""
+        dtype = full_precision(self.weight)
+        bias = None if self.bias is None else self.bias.to(dtype)
         with without_autocast(x.device):
-            return super().forward(x.to(self.weight.dtype))
+            return self._conv_forward(x.to(dtype), self.weight.to(dtype), bias).to(self.weight.dtype)
 
 
 class BilinearUpConv(nn.ConvTranspose2d):

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srsenet_plugin.archs.arch_util import require_int, without_autocast
+from srsenet_plugin.archs.arch_util import full_precision, require_int, without_autocast
 from srsenet_plugin.data.cubic import cubic
 
 
 class BicubicEnlarge(nn.Module):
     """Enlarges by an integer scale: Keys' kernel with a = -0.5, edges mirrored, one dimension after the other.
 
-    It runs on the images' device and lets gradients through. Half-precision images are enlarged in float32, also under
-    autocast, because a network adds values to the result that are much smaller than their rounding.
+    It runs on the images' device and lets gradients through. Images are enlarged in float32 at least, also under
+    autocast and where convolutions are TF32's: a network adds values to the result that are smaller than rounding.
 
     Args:
         upscale: Scale, 2 or more.
@@ -38,7 +38,7 @@ class BicubicEnlarge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, upscale * H, upscale * W), in the same dtype."""
         with without_autocast(x.device):
-            out = x if x.dtype == torch.float64 else x.float()
+            out = x.to(full_precision(x))
             for _ in range(2):
                 out = self._enlarge_rows(out).transpose(2, 3)
         return out.to(x.dtype)

@@ -1,4 +1,4 @@
-"""Trained weights of SrSENet: those that come with the package, by name or by scale, and those in files.
+"""Trained weights: those that come with the package, by name or by scale, and those of SrSENet in files.
 
 docs/model_card.md describes the package's.
 """
