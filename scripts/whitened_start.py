@@ -28,7 +28,7 @@ from srsenet_plugin.weights import files
 NUM_PATCH = 1000
 NUM_WINDOW = 100  # of each patch
 DEVIATION = 0.3  # of the features, about that of an image's pixels
-FLOOR = 1e-4
+FLOOR = 1e-4  # of variances, of values in [0, 1]
 
 
 def main() -> None:
@@ -89,7 +89,8 @@ def start_white(net: SRCNN | VDSR | DRCN, images: Tensor, floor: float = FLOOR) 
     """
     convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     first, last = convs[0], convs[-1]
-    assert first.bias is not None
+    if first.bias is None:
+        raise ValueError('the first convolution has no bias, which has to take the mean away')
     windows = sample_windows(net.enlarge(images), first.kernel_size)
     mean = windows.mean(0)
     covariance = torch.cov(windows.T, correction=0)

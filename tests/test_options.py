@@ -113,7 +113,7 @@ def test_starts_are_those_of_trainings() -> None:
 
 
 def test_stored_precision() -> None:
-    """Half, but for filters that see an enlarged image."""
+    """Filters that see an enlarged image stay in float32, and all else is halved."""
     weights = VDSR(num_layer=3).state_dict()
     stored = release_weights.as_stored(weights, {'type': 'VDSR', 'num_layer': 3})
     full = {'conv_first.weight', 'conv_first.bias'}

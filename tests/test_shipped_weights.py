@@ -36,7 +36,7 @@ SCALES = pretrained.scales()
 TABLE_1_SCALES = (2, 4, 8)
 JPEG_WEIGHTS = [name for name in pretrained.names() if name.endswith('_jpeg')]
 OTHER_NETWORKS = [name for name in pretrained.names() if not name.startswith('srsenet')]
-SHORT_OF_TABLE_1 = ('vdsr_x8', 'drcn_x2', 'drcn_x4')  # by what the model card states
+SHORT_OF_TABLE_1 = ('vdsr_x8', 'drcn_x2', 'drcn_x4')  # the model card states by how much
 BENCHMARKS = ('Set5', 'Set14', 'B100', 'Urban100')
 Figures = dict[str, tuple[float, float]]
 
@@ -165,7 +165,7 @@ def test_bf16_costs_less_than_a_hundredth_of_a_decibel(shared_datasets: Path, sc
 
 
 def test_half_precision_is_all_that_is_stored() -> None:
-    """But for the first convolutions on an enlarged image."""
+    """Except the first convolutions on an enlarged image."""
     for name in pretrained.names():
         content = torch.load(pretrained.weights_file(name), weights_only=True)
         assert content.keys() == {'params', 'network_g'}

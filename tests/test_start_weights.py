@@ -88,7 +88,7 @@ def test_srcnn_learns_from_it() -> None:
 
 @pytest.mark.parametrize('copies', [1, 2, 4])
 def test_the_widened_network_is_the_narrow_one(copies: int) -> None:
-    """In each of its predictions, but copies of a feature do not learn the same."""
+    """In each of its predictions. Copies of a feature learn different things from there."""
     narrow, wide = (build('DRCN', 2, num_feat=8 * n, num_recursion=3).double() for n in (1, copies))
     for parameter in narrow.parameters():
         parameter.data += 0.1 * torch.rand_like(parameter)  # biases, too
@@ -108,7 +108,7 @@ def test_the_widened_network_is_the_narrow_one(copies: int) -> None:
 
 @pytest.mark.parametrize('arch', NETWORKS)
 def test_bf16_leaves_the_first_convolution_alone(arch: str) -> None:
-    """Its filters add up to almost nothing, so that bf16 would leave nothing but its own rounding."""
+    """Its filters add up to almost nothing, so that bf16 would leave mostly its own rounding."""
     lr, _ = patches(8)
     net = build(arch, 8).eval()
     whitened_start.start_white(net, lr, FLOORS[arch])
@@ -150,7 +150,7 @@ def test_what_scripts_cannot_take(arguments: list[object], message: str, tmp_pat
 
 @pytest.mark.slow
 def test_the_commands_that_train_drcn(workspace: Path) -> None:
-    """Those that make the package's weights, but short."""
+    """Those that make the package's weights, with one iteration each."""
     arguments = ['--downsizes', '1', '--color', 'y', '--skip-bad', '--scales', '2', '4', '8']
     folders = ['--source', 'DIV2K_train_HR', '--out', 'datasets/T91BSD200']
     run(['srsenet', 'prepare', 'folder', '--name', 'T91BSD200', *folders, *arguments], workspace)
